@@ -1,0 +1,163 @@
+# Velodrome's workshop. `make` alone lists what there is.
+#
+#   PYTHON=3.12 (or a path)    only this Python; else each that tools/find_pythons finds
+#   DRIVER=epoll|portable      only this driver (conformance); else both
+#   ARGS="-k server -x"        more arguments for pytest, the conformance runner or the benchmarks
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.SECONDARY:  # the stamps in .venv are kept
+
+PYTHON ?=
+DRIVER ?=
+ARGS ?=
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+# Words of the form VERSION=PATH; one venv for each, .venv/VERSION.
+PYTHONS := $(shell tools/find_pythons $(PYTHON))
+VERSIONS := $(foreach p,$(PYTHONS),$(firstword $(subst =, ,$(p))))
+# What needs one Python only (lint, demo, benchmarks) takes the newest.
+ONE := $(lastword $(VERSIONS))
+VENV := .venv/$(or $(ONE),none)
+
+# The pieces that have no Python in them, so they are tested where there is none.
+RUST_ONLY := -p velodrome-engine -p velodrome -p velodrome-tidy
+RUST_SOURCES := Cargo.toml $(wildcard Cargo.lock) pyproject.toml \
+	$(shell find crates/velodrome-engine crates/velodrome crates/velodrome-python \
+		-name '*.rs' -o -name '*.toml' -o -name '*.md')
+PYTHON_CODE := python tests tools examples benchmarks
+
+# (A comma in the words would end them.)
+say = @printf '\n\033[1m== %s\033[0m\n' '$(1)'
+path_of = $(patsubst $(1)=%,%,$(filter $(1)=%,$(PYTHONS)))
+
+.PHONY: help
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+	@echo
+	@sed -n 's/^#   /  /p' $(firstword $(MAKEFILE_LIST))
+
+# ---------------------------------------------------------------- the venvs
+
+# A venv belongs to one interpreter: another path for the same version begins anew.
+.venv/%/.interpreter: .FORCE
+	@echo '$(call path_of,$*)' | cmp -s - $@ || \
+		{ rm -rf .venv/$* && mkdir -p .venv/$* && echo '$(call path_of,$*)' > $@; }
+
+.venv/%/.tools: .venv/%/.interpreter tools/requirements.txt
+	$(call say,A venv for Python $* and the tools)
+	$(call path_of,$*) -m venv .venv/$*
+	.venv/$*/bin/python -m pip install --quiet -r tools/requirements.txt
+	@touch $@
+
+.venv/%/.lint-tools: .venv/%/.tools tools/requirements-lint.txt
+	.venv/$*/bin/python -m pip install --quiet -r tools/requirements-lint.txt
+	@touch $@
+
+# One target folder for each Python: in a shared one, each build would undo the last one's.
+# The extension lies beside the Python sources, its name says for which version.
+.venv/%/.built: .venv/%/.tools $(RUST_SOURCES)
+	$(call say,The extension for Python $* in release mode)
+	env -u CONDA_PREFIX VIRTUAL_ENV='$(CURDIR)/.venv/$*' .venv/$*/bin/maturin develop --release \
+		--target-dir '$(TARGET)/python-$*'
+	@touch $@
+
+.PHONY: .FORCE need-python
+.FORCE:
+need-python:
+	@test -n '$(VERSIONS)' || { echo "no Python 3.11 or later $(PYTHON:%=(asked for: %))" >&2; exit 1; }
+
+# ---------------------------------------------------------------- for people
+
+.PHONY: build
+build: need-python $(VERSIONS:%=.venv/%/.built)  ## the extension in release mode, for each Python
+
+.PHONY: run
+run: need-python $(VENV)/.built  ## the echo servers of both faces, talked to by several clients at once
+	$(call say,The Rust example in release mode)
+	cargo build --release -p velodrome --example echo_server
+	$(call say,The demonstration)
+	$(VENV)/bin/python tools/run_demo.py '$(TARGET)/release/examples/echo_server'
+
+.PHONY: test
+test: lint test-rust test-demo test-python  ## lint, then every test; PYTHON= for one Python
+
+.PHONY: test-rust
+test-rust:  ## engine, Rust face and the rules of the house, with no Python on PATH
+	$(call say,Rust without Python)
+	tools/without_python cargo test $(RUST_ONLY)
+
+.PHONY: test-demo
+test-demo: need-python $(VENV)/.built
+	$(call say,The examples)
+	cargo build -p velodrome --examples
+	$(VENV)/bin/python tools/run_demo.py '$(TARGET)/debug/examples/echo_server'
+
+.PHONY: test-python
+test-python: build  ## pytest on each Python, and once more with the portable driver
+	@for version in $(VERSIONS); do \
+		printf '\n\033[1m== pytest on Python %s\033[0m\n' $$version; \
+		.venv/$$version/bin/python -m pytest $(ARGS); \
+	done
+	$(call say,pytest on Python $(ONE) with the portable driver)
+	VELODROME_DRIVER=portable $(VENV)/bin/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: need-python lint-rust lint-python stubs  ## rustfmt, clippy, rustdoc, ruff, mypy, stubtest
+
+.PHONY: lint-rust
+lint-rust: need-python $(VENV)/.tools
+	$(call say,rustfmt + clippy + rustdoc)
+	cargo fmt --all --check
+	PYO3_PYTHON='$(CURDIR)/$(VENV)/bin/python' cargo clippy --workspace --all-targets -- -D warnings
+	PYO3_PYTHON='$(CURDIR)/$(VENV)/bin/python' RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
+
+.PHONY: lint-python
+lint-python: need-python $(VENV)/.lint-tools
+	$(call say,ruff + mypy)
+	$(VENV)/bin/ruff check $(PYTHON_CODE)
+	$(VENV)/bin/ruff format --check $(PYTHON_CODE)
+	@for version in $(VERSIONS); do \
+		echo "mypy, as Python $$version reads it"; \
+		$(VENV)/bin/mypy --python-version $$version python/velodrome; \
+	done
+
+.PHONY: stubs
+stubs: need-python $(VENV)/.lint-tools $(VENV)/.built  ## the type stubs, held against the binary
+	$(call say,stubtest)
+	$(VENV)/bin/python -m mypy.stubtest velodrome
+
+.PHONY: format
+format: need-python $(VENV)/.lint-tools  ## rustfmt and ruff put things right where they can
+	cargo fmt --all
+	$(VENV)/bin/ruff check --fix $(PYTHON_CODE)
+	$(VENV)/bin/ruff format $(PYTHON_CODE)
+
+.PHONY: conformance
+conformance: build  ## CPython's own asyncio tests on our loop, each Python and driver
+	$(call say,CPython's tests)
+	$(VENV)/bin/python tests/conformance/run_cpython.py velodrome --jobs 2 \
+		$(VERSIONS:%=--python .venv/%/bin/python) \
+		$(foreach driver,$(or $(DRIVER),epoll portable),--driver $(driver)) $(ARGS)
+
+.PHONY: soak
+soak: need-python $(VENV)/.built  ## the tests that take minutes or thousands of descriptors
+	ulimit -n "$$(ulimit -Hn)"; $(VENV)/bin/python -m pytest -m slow --timeout 1200 $(ARGS)
+
+.PHONY: bench
+bench: need-python $(VENV)/.built  ## against asyncio, uvloop and others: the whole table
+	$(VENV)/bin/python benchmarks/run.py --python '$(call path_of,$(ONE))' $(ARGS)
+
+.PHONY: bench-quick
+bench-quick: need-python $(VENV)/.built  ## the same with fewer and shorter rows
+	$(VENV)/bin/python benchmarks/run.py --python '$(call path_of,$(ONE))' --quick $(ARGS)
+
+.PHONY: clean
+clean:  ## everything that was built or installed
+	cargo clean
+	rm -rf .venv results .mypy_cache .ruff_cache
+	rm -f python/velodrome/_core.*.so
+	find python tests tools examples benchmarks -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,95 @@
+//! The repository held against the rules, one test for each kind, so that the name of what fails says where to look.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "what these tests cannot read fails them")]
+
+use std::fs;
+use std::path::PathBuf;
+
+use velodrome_tidy::source::{self, Source};
+use velodrome_tidy::{
+    Finding, budgets, dependencies, documents, layers, names, platforms, remarks, unsafe_code,
+};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn sources() -> Vec<Source> {
+    let sources = source::all(&root()).unwrap();
+    assert!(sources.len() > 50, "only {} files found: is this the repository?", sources.len());
+    sources
+}
+
+fn rust() -> Vec<Source> {
+    sources().into_iter().filter(Source::is_rust).collect()
+}
+
+#[track_caller]
+fn none(findings: impl IntoIterator<Item = Finding>) {
+    let lines: Vec<String> = findings.into_iter().map(|finding| finding.to_string()).collect();
+    assert!(lines.is_empty(), "\n{}\n", lines.join("\n"));
+}
+
+#[test]
+fn layers_point_down() {
+    none(layers::check(&sources()));
+}
+
+#[test]
+fn the_engine_knows_no_python_and_no_future() {
+    none(dependencies::of_engine(&read("Cargo.lock")));
+    none(dependencies::engine_manifest(&read("crates/velodrome-engine/Cargo.toml")));
+    none(rust().iter().flat_map(dependencies::futures));
+}
+
+#[test]
+fn files_and_functions_keep_their_budget() {
+    none(sources().iter().filter_map(budgets::file));
+    none(rust().iter().flat_map(budgets::functions));
+}
+
+#[test]
+fn the_median_function_is_short() {
+    let sources = sources();
+    for folder in ["crates/velodrome-engine", "crates/velodrome", "crates/velodrome-python"] {
+        let median = budgets::median(&sources, folder).unwrap_or_else(|| panic!("no functions in {folder}"));
+        assert!(median <= budgets::MEDIAN, "{folder}: the median function has {median} lines");
+    }
+}
+
+#[test]
+fn names_say_something() {
+    none(sources().iter().flat_map(|source| names::file(&source.path)));
+    none(rust().iter().flat_map(names::modules_and_globs));
+}
+
+#[test]
+fn one_place_decides_about_platforms() {
+    none(rust().iter().flat_map(platforms::cfgs));
+}
+
+#[test]
+fn files_begin_with_a_paragraph() {
+    none(rust().iter().filter_map(remarks::first_paragraph));
+}
+
+#[test]
+fn open_ends_have_an_issue() {
+    none(sources().iter().flat_map(remarks::todos));
+}
+
+#[test]
+fn unsafe_is_in_its_places_and_argued() {
+    none(rust().iter().flat_map(unsafe_code::places));
+}
+
+#[test]
+fn links_lead_somewhere() {
+    for path in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"] {
+        none(documents::links(&root(), path, &read(path)));
+    }
+}

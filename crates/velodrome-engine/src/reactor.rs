@@ -1,0 +1,316 @@
+//! Who listens to which descriptor: a table of registrations beside the driver.
+//!
+//! A registration is found by a generational key, so an event that was under way when its descriptor was closed finds
+//! nothing, even when the number has been reused. Interest is changed lazily: taking interest away costs no system
+//! call until an unwanted event arrives, so a short pause of reading is free. That is allowed only for descriptors
+//! that the engine closes itself; whoever lends a descriptor (`add_reader`) may close it the moment after
+//! [`Reactor::deregister`], and gets the system call at once.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::RawFd;
+use std::rc::Rc;
+
+use crate::driver::{Driver, Event, Interest, Key, Readiness, Timeout};
+use crate::ready::{ReadyQueue, Run, Runnable, Visitor};
+
+/// What is told that its descriptor is ready.
+pub trait Source {
+    /// Called from the ready queue, with no borrow of the engine held.
+    fn ready(self: Rc<Self>, readiness: Readiness);
+    /// Show the host objects held; the default holds none.
+    fn visit(&self, _visitor: Visitor<'_>) {}
+    /// The loop is going away: let go of whatever belongs to the face, without calling into it.
+    fn abandon(&self) {}
+}
+
+/// One descriptor under watch. Dropping it does not deregister: [`Reactor::deregister`] does.
+pub struct Registration {
+    fd: RawFd,
+    key: Key,
+    /// What the source wants to hear of.
+    wanted: Cell<Interest>,
+    /// What the kernel has been asked for; may be more than wanted (lazy), never less once `set_interest` returned.
+    armed: Cell<Interest>,
+    /// None once deregistered: a late event finds nothing.
+    source: RefCell<Option<Rc<dyn Source>>>,
+}
+
+impl Registration {
+    /// The descriptor's number.
+    #[must_use]
+    pub fn fd(&self) -> RawFd {
+        self.fd
+    }
+
+    /// What the source wants to hear of.
+    #[must_use]
+    pub fn interest(&self) -> Interest {
+        self.wanted.get()
+    }
+
+    /// The source, until deregistered.
+    #[must_use]
+    pub fn source(&self) -> Option<Rc<dyn Source>> {
+        self.source.borrow().clone()
+    }
+}
+
+impl Run for Registration {
+    fn run(self: Rc<Self>, arg: usize) {
+        // Interest may have been withdrawn between the event and its turn.
+        let readiness = Readiness::from_bits(arg & self.wanted.get().bits());
+        if readiness.bits() != 0
+            && let Some(source) = self.source()
+        {
+            source.ready(readiness);
+        }
+    }
+
+    // No visit here: the table shows each source exactly once, however many events of it are queued. A collector that
+    // is shown one reference twice frees an object that is alive.
+}
+
+#[derive(Default)]
+struct Slot {
+    generation: u32,
+    registration: Option<Rc<Registration>>,
+}
+
+#[derive(Default)]
+struct Table {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    /// Indexed by descriptor: numbers are small and dense, the kernel gives the lowest that is free.
+    by_fd: Vec<Option<Rc<Registration>>>,
+}
+
+impl Table {
+    fn next_key(&mut self) -> Key {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            (self.slots.len() - 1) as u32
+        });
+        Key(u64::from(self.slots[index as usize].generation) << 32 | u64::from(index))
+    }
+
+    fn insert(&mut self, registration: &Rc<Registration>) {
+        let fd = registration.fd as usize;
+        if fd >= self.by_fd.len() {
+            self.by_fd.resize_with(fd + 1, || None);
+        }
+        self.by_fd[fd] = Some(Rc::clone(registration));
+        self.slots[index_of(registration.key)].registration = Some(Rc::clone(registration));
+    }
+
+    /// Frees the key; its generation moves on, so that events still under way miss.
+    fn release(&mut self, key: Key) {
+        let slot = &mut self.slots[index_of(key)];
+        slot.generation = slot.generation.wrapping_add(1) & GENERATIONS;
+        slot.registration = None;
+        self.free.push(index_of(key) as u32);
+    }
+
+    fn find(&self, key: Key) -> Option<&Rc<Registration>> {
+        let slot = self.slots.get(index_of(key))?;
+        if u64::from(slot.generation) != key.0 >> 32 { None } else { slot.registration.as_ref() }
+    }
+
+    fn forget(&mut self, registration: &Registration) {
+        self.release(registration.key);
+        if let Some(entry) = self.by_fd.get_mut(registration.fd as usize)
+            && entry.as_ref().is_some_and(|found| found.key == registration.key)
+        {
+            *entry = None;
+        }
+    }
+}
+
+/// 31 bits of generation: the `polling` crate keeps the key `usize::MAX` for itself.
+const GENERATIONS: u32 = u32::MAX >> 1;
+
+fn index_of(key: Key) -> usize {
+    (key.0 & u64::from(u32::MAX)) as usize
+}
+
+/// The driver and the table of who listens.
+pub struct Reactor {
+    driver: Driver,
+    table: RefCell<Table>,
+    events: Cell<Vec<Event>>,
+}
+
+impl Reactor {
+    /// A reactor over `driver`, listening to nothing yet.
+    #[must_use]
+    pub fn new(driver: Driver) -> Self {
+        Self { driver, table: RefCell::default(), events: Cell::default() }
+    }
+
+    /// The driver, through which transports read and write.
+    #[must_use]
+    pub fn driver(&self) -> &Driver {
+        &self.driver
+    }
+
+    /// Listen to `fd` for `source`.
+    ///
+    /// # Errors
+    /// What the kernel says of the descriptor (EPERM for a regular file, EBADF), or EEXIST if it is already watched.
+    pub fn register(
+        &self,
+        fd: RawFd,
+        source: Rc<dyn Source>,
+        interest: Interest,
+    ) -> io::Result<Rc<Registration>> {
+        if self.registration_of(fd).is_some() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let key = self.table.borrow_mut().next_key();
+        if !interest.is_none()
+            && let Err(error) = self.driver.add(fd, key, interest)
+        {
+            self.table.borrow_mut().release(key);
+            return Err(error);
+        }
+        let registration = Rc::new(Registration {
+            fd,
+            key,
+            wanted: Cell::new(interest),
+            armed: Cell::new(interest),
+            source: RefCell::new(Some(source)),
+        });
+        self.table.borrow_mut().insert(&registration);
+        Ok(registration)
+    }
+
+    /// Who listens to `fd`.
+    #[must_use]
+    pub fn registration_of(&self, fd: RawFd) -> Option<Rc<Registration>> {
+        self.table.borrow().by_fd.get(usize::try_from(fd).ok()?)?.clone()
+    }
+
+    /// Change what a source wants to hear. Widening takes effect at once; narrowing is lazy.
+    ///
+    /// # Errors
+    /// What the kernel says; the interest is then as before.
+    pub fn set_interest(&self, registration: &Registration, interest: Interest) -> io::Result<()> {
+        if !registration.armed.get().contains(interest) {
+            self.arm(registration, interest)?;
+        }
+        registration.wanted.set(interest);
+        Ok(())
+    }
+
+    /// As [`Self::set_interest`] for a descriptor that its lender may have closed and reused since: asks the kernel
+    /// even when the table believes it knows.
+    ///
+    /// # Errors
+    /// What the kernel says; the interest is then as before.
+    pub fn set_interest_now(&self, registration: &Registration, interest: Interest) -> io::Result<()> {
+        self.arm(registration, interest)?;
+        registration.wanted.set(interest);
+        Ok(())
+    }
+
+    fn arm(&self, registration: &Registration, interest: Interest) -> io::Result<()> {
+        let (fd, key) = (registration.fd, registration.key);
+        if interest.is_none() && registration.armed.get().is_none() {
+            return Ok(());
+        }
+        if interest.is_none() {
+            // Epoll reports errors and hang-ups even when asked for nothing: only removal silences it.
+            let _ = self.driver.delete(fd);
+        } else if registration.armed.get().is_none() {
+            self.driver.add(fd, key, interest).or_else(|error| match error.raw_os_error() {
+                Some(EEXIST) => self.driver.modify(fd, key, interest),
+                _ => Err(error),
+            })?;
+        } else {
+            self.driver.modify(fd, key, interest).or_else(|error| match error.raw_os_error() {
+                // The lender closed the descriptor and its number now names another file.
+                Some(ENOENT) => self.driver.add(fd, key, interest),
+                _ => Err(error),
+            })?;
+        }
+        registration.armed.set(interest);
+        Ok(())
+    }
+
+    /// Stop listening; must be called before the descriptor is closed. The source is dropped by the caller, who gets
+    /// it back: its drop may run foreign code.
+    pub fn deregister(&self, registration: &Registration) -> Option<Rc<dyn Source>> {
+        let source = registration.source.borrow_mut().take()?;
+        self.table.borrow_mut().forget(registration);
+        registration.wanted.set(Interest::NONE);
+        if !registration.armed.replace(Interest::NONE).is_none() {
+            // A descriptor that was closed behind our back is already gone from the kernel's set.
+            let _ = self.driver.delete(registration.fd);
+        }
+        Some(source)
+    }
+
+    /// Ask the kernel what is ready, and remember it for [`Self::dispatch`]. Touches nothing but the list of events,
+    /// so a face may let other threads run meanwhile.
+    ///
+    /// # Errors
+    /// What the driver's wait says; an interrupted wait is no error.
+    pub fn wait(&self, timeout: Timeout) -> io::Result<()> {
+        let mut events = self.events.take();
+        let waited = self.driver.wait(&mut events, timeout);
+        self.events.set(events);
+        waited
+    }
+
+    /// Queue a callback for each source that the last wait found ready.
+    pub fn dispatch(&self, ready: &ReadyQueue) {
+        let mut events = self.events.take();
+        events.iter().for_each(|event| self.queue(event, ready));
+        events.clear();
+        self.events.set(events);
+    }
+
+    fn queue(&self, event: &Event, ready: &ReadyQueue) {
+        let Some(registration) = self.table.borrow().find(event.key).cloned() else { return };
+        let wanted = registration.wanted.get();
+        if event.readiness.bits() & wanted.bits() == 0 {
+            // Narrowed lazily, and now it would fire for ever.
+            let _ = self.arm(&registration, wanted);
+            return;
+        }
+        ready.push(Runnable::from_rc(registration, event.readiness.bits()));
+    }
+
+    /// How many descriptors are watched.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let table = self.table.borrow();
+        table.slots.len() - table.free.len()
+    }
+
+    /// Whether nothing is watched.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Every registration there is now.
+    #[must_use]
+    pub fn registrations(&self) -> Vec<Rc<Registration>> {
+        self.table.borrow().slots.iter().filter_map(|slot| slot.registration.clone()).collect()
+    }
+
+    /// Show the host objects that the sources hold.
+    pub fn visit(&self, visitor: Visitor<'_>) {
+        for slot in &self.table.borrow().slots {
+            if let Some(registration) = &slot.registration
+                && let Some(source) = &*registration.source.borrow()
+            {
+                source.visit(&mut *visitor);
+            }
+        }
+    }
+}
+
+const EEXIST: i32 = 17;
+const ENOENT: i32 = 2;

@@ -1,0 +1,332 @@
+//! The queue of what is due now, and the rule "only what was there when the turn began".
+//!
+//! Everything that waits for its turn is a [`Runnable`]: one vtable pointer and three words, 32 bytes, moved by value.
+//! A Python callback with its argument and its context fits without an allocation, a Rust task is one word, so handles
+//! of Python and tasks of Rust share one FIFO in the order in which they were scheduled. This file and `sys/` are the
+//! only places of the engine where `unsafe` is allowed: the words are untyped, and the vtable knows what they are.
+#![allow(unsafe_code, reason = "a Runnable's words are untyped; its vtable is what knows their types")]
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::fmt;
+use std::mem::ManuallyDrop;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// What a [`Runnable`] carries: three machine words whose meaning only its vtable knows.
+pub type Words = [*mut (); 3];
+
+/// Shown every object that a face lent to the engine, so that a host with a tracing collector can find cycles.
+pub type Visitor<'a> = &'a mut dyn FnMut(*mut ());
+
+/// How a batch of callbacks ended.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// All that was due has run.
+    Continue,
+    /// A callback asked to leave at once; what is still queued stays queued.
+    Leave,
+}
+
+/// How a kind of [`Runnable`] runs, is dropped unrun, and is shown to a collector.
+pub struct RunnableVTable {
+    /// Run it; takes over what the words own.
+    pub run: unsafe fn(Words),
+    /// Drop what the words own, without running.
+    pub drop: unsafe fn(Words),
+    /// Show the host objects that the words own.
+    pub visit: unsafe fn(Words, Visitor<'_>),
+}
+
+/// One callback that waits for its turn.
+#[repr(C)]
+pub struct Runnable {
+    vtable: &'static RunnableVTable,
+    words: Words,
+}
+
+/// Something reference-counted that can be run, with one word of argument: an I/O registration, a Rust task.
+pub trait Run: 'static {
+    /// Do what was due. `arg` is the word given to [`Runnable::from_rc`].
+    fn run(self: Rc<Self>, arg: usize);
+    /// Show the host objects held; the default holds none.
+    fn visit(&self, _visitor: Visitor<'_>) {}
+}
+
+struct RcVTable<T>(std::marker::PhantomData<T>);
+
+impl<T: Run> RcVTable<T> {
+    const VTABLE: RunnableVTable = RunnableVTable { run: Self::run, drop: Self::drop, visit: Self::visit };
+
+    unsafe fn run(words: Words) {
+        // SAFETY: from_rc made word 0 from an Rc<T> and gave its count away to these words.
+        let rc = unsafe { Rc::from_raw(words[0].cast::<T>().cast_const()) };
+        rc.run(words[1] as usize);
+    }
+
+    unsafe fn drop(words: Words) {
+        // SAFETY: as in run; the words are not used after this.
+        drop(unsafe { Rc::from_raw(words[0].cast::<T>().cast_const()) });
+    }
+
+    unsafe fn visit(words: Words, visitor: Visitor<'_>) {
+        // SAFETY: the words still own a count of the Rc, so the object is alive.
+        unsafe { &*words[0].cast::<T>() }.visit(visitor);
+    }
+}
+
+impl Runnable {
+    /// A callback that owns one count of `rc`. Neither allocates nor frees.
+    pub fn from_rc<T: Run>(rc: Rc<T>, arg: usize) -> Self {
+        let ptr = Rc::into_raw(rc).cast_mut().cast::<()>();
+        Self { vtable: &RcVTable::<T>::VTABLE, words: [ptr, arg as *mut (), std::ptr::null_mut()] }
+    }
+
+    /// A callback made of words that only its vtable understands.
+    ///
+    /// # Safety
+    /// The words must be what the three functions of `vtable` expect, and own what they refer to; whoever makes the
+    /// runnable promises that it will be run and dropped on the thread where that is allowed.
+    pub const unsafe fn from_raw(vtable: &'static RunnableVTable, words: Words) -> Self {
+        Self { vtable, words }
+    }
+
+    /// Run it.
+    pub fn run(self) {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: who made this runnable matched words and vtable; ManuallyDrop gives the words away exactly once.
+        unsafe { (this.vtable.run)(this.words) }
+    }
+
+    /// Show the host objects that this callback keeps alive.
+    pub fn visit(&self, visitor: Visitor<'_>) {
+        // SAFETY: the words are still owned by self.
+        unsafe { (self.vtable.visit)(self.words, visitor) }
+    }
+
+    /// The words, if this runnable is of the kind that `vtable` describes: how a face recognises its own.
+    #[must_use]
+    pub fn words_of(&self, vtable: &'static RunnableVTable) -> Option<Words> {
+        std::ptr::eq(self.vtable, vtable).then_some(self.words)
+    }
+}
+
+impl Drop for Runnable {
+    fn drop(&mut self) {
+        // SAFETY: run() never lets a runnable reach drop, so the words are still owned here, for the last time.
+        unsafe { (self.vtable.drop)(self.words) }
+    }
+}
+
+impl fmt::Debug for Runnable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runnable").field("words", &self.words).finish_non_exhaustive()
+    }
+}
+
+/// A [`Runnable`] that may be made on one thread and run on another.
+#[derive(Debug)]
+pub struct SendRunnable(Runnable);
+
+// SAFETY: from_arc takes only what is Send and Sync, and `new` makes its caller promise as much.
+unsafe impl Send for SendRunnable {}
+
+/// Something shared between threads that can be run on the loop's: a task that another thread wakes.
+pub trait RunShared: Send + Sync + 'static {
+    /// Do what was due, on the loop's thread.
+    fn run(self: Arc<Self>);
+}
+
+impl SendRunnable {
+    /// A callback that owns one count of `arc`.
+    pub fn from_arc<T: RunShared>(arc: Arc<T>) -> Self {
+        let ptr = Arc::into_raw(arc).cast_mut().cast::<()>();
+        let words = [ptr, std::ptr::null_mut(), std::ptr::null_mut()];
+        Self(Runnable { vtable: &ArcVTable::<T>::VTABLE, words })
+    }
+
+    /// Let a runnable travel.
+    ///
+    /// # Safety
+    /// What the words own must be allowed to move to the loop's thread and to be dropped on any thread; for Python
+    /// objects the interpreter's lock, held at both ends, is what allows it.
+    #[must_use]
+    pub const unsafe fn new(runnable: Runnable) -> Self {
+        Self(runnable)
+    }
+
+    /// Back to a plain runnable, on the thread of the loop.
+    #[must_use]
+    pub fn into_inner(self) -> Runnable {
+        self.0
+    }
+}
+
+struct ArcVTable<T>(std::marker::PhantomData<T>);
+
+impl<T: RunShared> ArcVTable<T> {
+    const VTABLE: RunnableVTable = RunnableVTable { run: Self::run, drop: Self::drop, visit: |_, _| {} };
+
+    unsafe fn run(words: Words) {
+        // SAFETY: from_arc made word 0 from an Arc<T> and gave its count away to these words.
+        unsafe { Arc::from_raw(words[0].cast::<T>().cast_const()) }.run();
+    }
+
+    unsafe fn drop(words: Words) {
+        // SAFETY: as in run; the words are not used after this.
+        drop(unsafe { Arc::from_raw(words[0].cast::<T>().cast_const()) });
+    }
+}
+
+/// A FIFO of [`Runnable`]s. No borrow of it is held while one of them runs.
+#[derive(Debug, Default)]
+pub struct ReadyQueue {
+    queue: RefCell<VecDeque<Runnable>>,
+    leave: Cell<bool>,
+}
+
+/// Room kept by an empty queue after a burst: 4,096 runnables are 128 KiB.
+const KEEP: usize = 4096;
+
+impl ReadyQueue {
+    /// An empty queue.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Put a callback at the end.
+    pub fn push(&self, runnable: Runnable) {
+        self.queue.borrow_mut().push_back(runnable);
+    }
+
+    /// Take the callback at the front.
+    pub fn pop(&self) -> Option<Runnable> {
+        self.queue.borrow_mut().pop_front()
+    }
+
+    /// How many wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.queue.borrow().len()
+    }
+
+    /// Whether none waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.queue.borrow().is_empty()
+    }
+
+    /// Run what waits now, and nothing that is added meanwhile: asyncio's rule, which lets I/O and timers in between
+    /// two rounds of callbacks that schedule themselves.
+    pub fn run_batch(&self) -> Flow {
+        for _ in 0..self.len() {
+            let Some(runnable) = self.pop() else { break };
+            runnable.run();
+            if self.leave.get() {
+                self.leave.set(false);
+                return Flow::Leave;
+            }
+        }
+        Flow::Continue
+    }
+
+    /// Called from within a callback: leave the batch as soon as that callback returns. The face knows why (a
+    /// KeyboardInterrupt, say).
+    pub fn leave(&self) {
+        self.leave.set(true);
+    }
+
+    /// Give back the memory of a burst; called when the loop is about to sleep.
+    pub fn shrink(&self) {
+        let mut queue = self.queue.borrow_mut();
+        if queue.capacity() > KEEP && queue.len() < KEEP / 4 {
+            queue.shrink_to(KEEP);
+        }
+    }
+
+    /// Take everything out, for the caller to drop: dropping runs foreign code, which must find no borrow.
+    #[must_use]
+    pub fn take(&self) -> VecDeque<Runnable> {
+        std::mem::take(&mut *self.queue.borrow_mut())
+    }
+
+    /// Look at each waiting callback, first to last.
+    pub fn for_each(&self, mut look: impl FnMut(&Runnable)) {
+        self.queue.borrow().iter().for_each(&mut look);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Note {
+        log: Rc<RefCell<Vec<usize>>>,
+    }
+
+    impl Run for Note {
+        fn run(self: Rc<Self>, arg: usize) {
+            self.log.borrow_mut().push(arg);
+        }
+    }
+
+    fn note(log: &Rc<RefCell<Vec<usize>>>, arg: usize) -> Runnable {
+        Runnable::from_rc(Rc::new(Note { log: Rc::clone(log) }), arg)
+    }
+
+    struct Leaver(Rc<ReadyQueue>);
+
+    impl Run for Leaver {
+        fn run(self: Rc<Self>, _: usize) {
+            self.0.leave();
+        }
+    }
+
+    #[test]
+    fn a_runnable_is_four_words() {
+        assert_eq!(size_of::<Runnable>(), 4 * size_of::<usize>());
+    }
+
+    #[test]
+    fn runs_in_order_and_stops_where_told() {
+        let (log, queue) = (Rc::default(), Rc::new(ReadyQueue::new()));
+        queue.push(note(&log, 1));
+        queue.push(Runnable::from_rc(Rc::new(Leaver(Rc::clone(&queue))), 0));
+        queue.push(note(&log, 3));
+        assert_eq!(queue.run_batch(), Flow::Leave);
+        assert_eq!((log.borrow().clone(), queue.len()), (vec![1], 1));
+        assert_eq!(queue.run_batch(), Flow::Continue);
+        assert_eq!(*log.borrow(), [1, 3]);
+    }
+
+    struct Again {
+        queue: Rc<ReadyQueue>,
+        runs: Cell<usize>,
+    }
+
+    impl Run for Again {
+        fn run(self: Rc<Self>, _: usize) {
+            self.runs.set(self.runs.get() + 1);
+            self.queue.push(Runnable::from_rc(Rc::clone(&self), 0));
+        }
+    }
+
+    #[test]
+    fn what_is_added_during_a_batch_waits_for_the_next() {
+        let queue = Rc::new(ReadyQueue::new());
+        let again = Rc::new(Again { queue: Rc::clone(&queue), runs: Cell::new(0) });
+        queue.push(Runnable::from_rc(Rc::clone(&again), 0));
+        let _ = queue.run_batch();
+        assert_eq!((again.runs.get(), queue.len()), (1, 1));
+        drop(queue.take());
+    }
+
+    #[test]
+    fn dropping_unrun_gives_the_count_back() {
+        let log = Rc::default();
+        drop(note(&log, 1));
+        assert_eq!(Rc::strong_count(&log), 1);
+        assert!(log.borrow().is_empty());
+    }
+}

@@ -1,0 +1,136 @@
+//! Bytes in and out: the calls a transport makes once per message.
+//!
+//! Nothing here loops, buffers or allocates. A short count and `EWOULDBLOCK` go to the caller as they are, because
+//! what to do about them is the transport's whole business.
+
+use std::io::{self, IoSlice};
+use std::os::fd::RawFd;
+
+use rustix::net::{RecvFlags, SendAncillaryBuffer};
+
+use super::{Peer, lend, native, retry};
+
+/// The most slices one gathered write may carry: the kernel's `UIO_MAXIOV`, the same on Linux, macOS and the BSDs.
+pub const IOV_MAX: usize = 1024;
+
+/// Receives from a connected socket; 0 means the peer has finished, unless `buf` is empty.
+#[inline]
+pub fn recv(fd: RawFd, buf: &mut [u8]) -> io::Result<usize> {
+    let fd = lend(fd)?;
+    retry(|| rustix::net::recv(fd, &mut *buf, RecvFlags::empty())).map(|(filled, _)| filled)
+}
+
+/// Receives one datagram and says who sent it. What does not fit into `buf` is lost; 0 is an empty datagram.
+pub fn recv_from(fd: RawFd, buf: &mut [u8]) -> io::Result<(usize, Peer)> {
+    let fd = lend(fd)?;
+    let (filled, _, sender) = retry(|| rustix::net::recvfrom(fd, &mut *buf, RecvFlags::empty()))?;
+    Ok((filled, Peer::from_kernel(sender)))
+}
+
+/// Sends on a connected socket. A closed peer is `EPIPE`, never a signal.
+#[inline]
+pub fn send(fd: RawFd, buf: &[u8]) -> io::Result<usize> {
+    let fd = lend(fd)?;
+    retry(|| rustix::net::send(fd, buf, native::SEND_FLAGS))
+}
+
+/// Sends one datagram to `peer`.
+pub fn send_to(fd: RawFd, buf: &[u8], peer: &Peer) -> io::Result<usize> {
+    let fd = lend(fd)?;
+    let address = peer.sockaddr()?;
+    retry(|| rustix::net::sendto(fd, buf, native::SEND_FLAGS, address))
+}
+
+/// Sends several buffers by one call, at most [`IOV_MAX`] of them; the count says how far it came.
+#[inline]
+pub fn send_vectored(fd: RawFd, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+    let fd = lend(fd)?;
+    let bufs = at_most_iov_max(bufs);
+    retry(|| rustix::net::sendmsg(fd, bufs, &mut SendAncillaryBuffer::default(), native::SEND_FLAGS))
+}
+
+/// Reads from a pipe, a terminal, an eventfd; 0 is the end of the file, unless `buf` is empty.
+#[inline]
+pub fn read(fd: RawFd, buf: &mut [u8]) -> io::Result<usize> {
+    let fd = lend(fd)?;
+    retry(|| rustix::io::read(fd, &mut *buf))
+}
+
+/// Writes to a pipe or a terminal. Without readers this is `EPIPE`, provided that the process ignores SIGPIPE, as
+/// Rust's and Python's start-up code both see to: `write` has no flag to say so for one call.
+#[inline]
+pub fn write(fd: RawFd, buf: &[u8]) -> io::Result<usize> {
+    let fd = lend(fd)?;
+    retry(|| rustix::io::write(fd, buf))
+}
+
+/// Writes several buffers by one call, at most [`IOV_MAX`] of them; for SIGPIPE see [`write()`].
+#[inline]
+pub fn write_vectored(fd: RawFd, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+    let fd = lend(fd)?;
+    let bufs = at_most_iov_max(bufs);
+    retry(|| rustix::io::writev(fd, bufs))
+}
+
+/// More than `IOV_MAX` would be refused as a whole (EMSGSIZE), where a short count is what the caller can handle.
+fn at_most_iov_max<'a, 'b>(bufs: &'a [IoSlice<'b>]) -> &'a [IoSlice<'b>] {
+    &bufs[..bufs.len().min(IOV_MAX)]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+    use crate::sys;
+
+    #[test]
+    fn a_gathered_send_arrives_in_order() {
+        let (left, right) = sys::socketpair().unwrap();
+        let bufs = [IoSlice::new(b"head"), IoSlice::new(b""), IoSlice::new(b"body")];
+        assert_eq!(send_vectored(left.as_raw_fd(), &bufs).unwrap(), 8);
+        let mut buf = [0; 16];
+        assert_eq!(recv(right.as_raw_fd(), &mut buf).unwrap(), 8);
+        assert_eq!(&buf[..8], b"headbody");
+    }
+
+    #[test]
+    fn more_slices_than_the_kernel_takes_are_a_short_count() {
+        let (left, right) = sys::socketpair().unwrap();
+        let (reader, writer) = sys::pipe().unwrap();
+        let bufs = vec![IoSlice::new(b"x"); IOV_MAX + 5];
+        assert_eq!(send_vectored(left.as_raw_fd(), &bufs).unwrap(), IOV_MAX);
+        assert_eq!(write_vectored(writer.as_raw_fd(), &bufs).unwrap(), IOV_MAX);
+        assert_eq!(recv(right.as_raw_fd(), &mut [0; 4096]).unwrap(), IOV_MAX);
+        assert_eq!(read(reader.as_raw_fd(), &mut [0; 4096]).unwrap(), IOV_MAX);
+    }
+
+    #[test]
+    fn a_peer_that_left_is_an_error_and_no_signal() {
+        let (left, right) = sys::socketpair().unwrap();
+        drop(right);
+        for result in [send(left.as_raw_fd(), b"x"), send_vectored(left.as_raw_fd(), &[IoSlice::new(b"x")])] {
+            assert_eq!(result.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        }
+        assert_eq!(recv(left.as_raw_fd(), &mut [0; 4]).unwrap(), 0);
+    }
+
+    #[test]
+    fn nothing_to_read_would_block() {
+        let (left, _right) = sys::socketpair().unwrap();
+        assert_eq!(recv(left.as_raw_fd(), &mut [0; 4]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn an_empty_datagram_is_a_datagram() {
+        let here = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let there = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = Peer::from(there.local_addr().unwrap());
+        assert_eq!(send_to(here.as_raw_fd(), b"", &address).unwrap(), 0);
+        assert_eq!(send_to(here.as_raw_fd(), b"abc", &address).unwrap(), 3);
+        let (first, sender) = recv_from(there.as_raw_fd(), &mut [0; 8]).unwrap();
+        assert_eq!((first, sender.as_socket_addr()), (0, here.local_addr().ok()));
+        assert_eq!(recv_from(there.as_raw_fd(), &mut [0; 2]).unwrap().0, 2, "the rest of a datagram is lost");
+    }
+}

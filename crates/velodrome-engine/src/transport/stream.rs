@@ -1,0 +1,578 @@
+//! A connected stream socket: reads when there is something to read, writes what is given, closes once.
+//!
+//! The states and their order are those of asyncio's selector transport, because that is what protocols were written
+//! against: `close` lets the queue drain and then reports `connection_lost(None)` from the loop, an error drops the
+//! queue and reports itself, and whatever happens the report comes exactly once.
+//!
+//! Writes are tried at once. Only a transport that has just shown that it writes several times in a turn (headers, then
+//! a body) has its next first write put off to the end of the turn, so that both leave in one system call; a transport
+//! that writes once never waits.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
+
+use super::flow_control::{FlowControl, LimitsError};
+use super::write_queue::{Chunk, WriteQueue};
+use super::{Protocol, Received};
+use crate::driver::{Driver, Interest, Readiness};
+use crate::hub::Hub;
+use crate::reactor::{Registration, Source};
+use crate::ready::{Run, Runnable, Visitor};
+use crate::sys;
+
+/// Whose the descriptor is.
+#[derive(Debug)]
+pub enum Descriptor {
+    /// The engine's, which closes it.
+    Owned(OwnedFd),
+    /// The face's, which closes it when it has been told of `connection_lost`.
+    Lent(RawFd),
+}
+
+impl Descriptor {
+    fn number(&self) -> RawFd {
+        match self {
+            Self::Owned(fd) => fd.as_raw_fd(),
+            Self::Lent(fd) => *fd,
+        }
+    }
+}
+
+/// Put off no more than this: about a socket buffer's first fill, beyond which a system call is well paid for.
+const GATHER: usize = 64 * 1024;
+
+/// What a queued runnable of a stream is for.
+const OPEN: usize = 0;
+const LOST: usize = 1;
+const FLUSH: usize = 2;
+
+/// Why nothing was written.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// `write_eof` came before.
+    AfterEof,
+    /// The connection is lost; this many writes have been dropped since.
+    Lost(usize),
+}
+
+/// A stream transport. Shared by the loop (through its registration) and by the face.
+pub struct Stream {
+    hub: Rc<Hub>,
+    fd: RawFd,
+    descriptor: RefCell<Option<Descriptor>>,
+    protocol: RefCell<Option<Rc<dyn Protocol>>>,
+    registration: RefCell<Option<Rc<Registration>>>,
+    queue: RefCell<WriteQueue>,
+    flow: RefCell<FlowControl>,
+    error: Cell<Option<io::Error>>,
+    /// Set by close, abort and errors: no more is read.
+    closing: Cell<bool>,
+    /// Not zero once the report of the loss is due; counts writes dropped since.
+    lost: Cell<usize>,
+    /// Reading was stopped by the user.
+    paused: Cell<bool>,
+    /// Reading began (after `connection_made`), and the peer has not ended it.
+    reading: Cell<bool>,
+    /// write_eof was called.
+    eof: Cell<bool>,
+    /// The kernel took less than it was given; we wait until it takes more.
+    blocked: Cell<bool>,
+    /// A flush is due at the end of this turn.
+    deferred: Cell<bool>,
+    gathers: Cell<bool>,
+    turn: Cell<u64>,
+    writes: Cell<u32>,
+}
+
+impl Stream {
+    /// A transport that tells `protocol`, not yet open: see [`Self::start`].
+    #[must_use]
+    pub fn new(hub: &Rc<Hub>, descriptor: Descriptor, protocol: Rc<dyn Protocol>) -> Rc<Self> {
+        Rc::new(Self {
+            hub: Rc::clone(hub),
+            fd: descriptor.number(),
+            descriptor: RefCell::new(Some(descriptor)),
+            protocol: RefCell::new(Some(protocol)),
+            registration: RefCell::default(),
+            queue: RefCell::new(WriteQueue::new()),
+            flow: RefCell::new(FlowControl::new()),
+            error: Cell::default(),
+            closing: Cell::default(),
+            lost: Cell::default(),
+            paused: Cell::default(),
+            reading: Cell::default(),
+            eof: Cell::default(),
+            blocked: Cell::default(),
+            deferred: Cell::default(),
+            gathers: Cell::default(),
+            turn: Cell::default(),
+            writes: Cell::default(),
+        })
+    }
+
+    /// Register with the loop, and queue `connection_made` and the begin of reading.
+    ///
+    /// # Errors
+    /// AlreadyExists if somebody listens to this descriptor already.
+    pub fn start(self: &Rc<Self>) -> io::Result<()> {
+        let source: Rc<dyn Source> = Rc::clone(self) as Rc<dyn Source>;
+        let registration = self.hub.reactor.register(self.fd, source, Interest::NONE)?;
+        self.registration.replace(Some(registration));
+        self.hub.ready.push(Runnable::from_rc(Rc::clone(self), OPEN));
+        Ok(())
+    }
+
+    /// The descriptor's number; of a closed transport, what it was.
+    #[must_use]
+    pub fn fd(&self) -> RawFd {
+        self.fd
+    }
+
+    /// Whether `close`, `abort` or an error has begun the end.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.closing.get()
+    }
+
+    /// Whether the descriptor is gone.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.descriptor.borrow().is_none()
+    }
+
+    /// Whether data would be delivered if it came.
+    #[must_use]
+    pub fn is_reading(&self) -> bool {
+        !self.closing.get() && !self.paused.get()
+    }
+
+    /// Whether the loop listens for something to read.
+    #[must_use]
+    pub fn polls_read(&self) -> bool {
+        self.interest().contains(Interest::READ)
+    }
+
+    /// Whether the loop listens for room to write.
+    #[must_use]
+    pub fn polls_write(&self) -> bool {
+        self.blocked.get()
+    }
+
+    /// Whether `write_eof` was called.
+    #[must_use]
+    pub fn eof_written(&self) -> bool {
+        self.eof.get()
+    }
+
+    /// Bytes not yet taken by the kernel.
+    #[must_use]
+    pub fn buffered(&self) -> usize {
+        self.queue.borrow().len()
+    }
+
+    /// Low and high-water mark of the write queue, in bytes.
+    #[must_use]
+    pub fn write_limits(&self) -> (usize, usize) {
+        self.flow.borrow().limits()
+    }
+
+    /// Set the marks; `None` derives one from the other, as asyncio does.
+    ///
+    /// # Errors
+    /// If high is below low.
+    pub fn set_write_limits(&self, high: Option<usize>, low: Option<usize>) -> Result<(), LimitsError> {
+        self.flow.borrow_mut().set_limits(high, low)?;
+        self.pause_if_due();
+        Ok(())
+    }
+
+    /// Stop delivering data. Costs no system call unless data arrives.
+    pub fn pause_reading(self: &Rc<Self>) {
+        self.paused.set(true);
+        self.update_interest();
+    }
+
+    /// Deliver data again.
+    pub fn resume_reading(self: &Rc<Self>) {
+        self.paused.set(false);
+        self.update_interest();
+    }
+
+    /// Send `data`, or queue what the kernel does not take. `keep` makes the chunk to be queued, if one must be.
+    ///
+    /// # Errors
+    /// [`Refused`] says why nothing was sent. What the socket says becomes the transport's `connection_lost`.
+    pub fn write(self: &Rc<Self>, data: &[u8], keep: impl FnOnce() -> Chunk) -> Result<(), Refused> {
+        self.admit()?;
+        if data.is_empty() {
+            return Ok(());
+        }
+        self.count_write();
+        let mut sent = 0;
+        if self.queue.borrow().is_empty() && !self.put_off(data.len()) {
+            match settle(self.driver().send(self.fd, data)) {
+                Ok(taken) if taken == data.len() => return Ok(()),
+                Ok(taken) => sent = taken,
+                Err(error) => {
+                    self.fail(error, "Fatal write error on socket transport");
+                    return Ok(());
+                }
+            }
+        }
+        self.queue.borrow_mut().push(keep(), sent);
+        self.after_queueing();
+        Ok(())
+    }
+
+    /// Send all `chunks` in as few system calls as may be.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn write_all(self: &Rc<Self>, chunks: impl IntoIterator<Item = Chunk>) -> Result<(), Refused> {
+        self.admit()?;
+        for chunk in chunks {
+            self.queue.borrow_mut().push(chunk, 0);
+        }
+        if !self.blocked.get() && self.buffered() > 0 {
+            self.flush();
+        }
+        self.pause_if_due();
+        Ok(())
+    }
+
+    fn admit(&self) -> Result<(), Refused> {
+        if self.eof.get() {
+            return Err(Refused::AfterEof);
+        }
+        if self.lost.get() > 0 {
+            self.lost.set(self.lost.get() + 1);
+            return Err(Refused::Lost(self.lost.get() - 1));
+        }
+        Ok(())
+    }
+
+    /// Learns how this transport writes: more than once in the last turn in which it wrote, or not.
+    fn count_write(&self) {
+        let turn = self.hub.turn();
+        if self.turn.replace(turn) != turn {
+            self.gathers.set(self.writes.replace(0) > 1);
+        }
+        self.writes.set(self.writes.get().saturating_add(1));
+    }
+
+    /// Whether a first write of `size` bytes had better wait for its sisters, and if so sees to their leaving.
+    fn put_off(self: &Rc<Self>, size: usize) -> bool {
+        if !self.gathers.get() || size > self.gather_room() || !self.hub.in_batch() {
+            return false;
+        }
+        if !self.deferred.replace(true) {
+            self.hub.at_turn_end(Runnable::from_rc(Rc::clone(self), FLUSH));
+        }
+        true
+    }
+
+    /// Beyond the high-water mark asyncio would have sent before it paused anyone.
+    fn gather_room(&self) -> usize {
+        self.flow.borrow().limits().1.min(GATHER)
+    }
+
+    fn after_queueing(self: &Rc<Self>) {
+        if self.deferred.get() {
+            if self.buffered() <= self.gather_room() {
+                return;
+            }
+            self.flush();
+        } else if !self.blocked.get() {
+            self.block();
+        }
+        self.pause_if_due();
+    }
+
+    /// No more will be written; the peer is told when the queue is empty.
+    pub fn write_eof(self: &Rc<Self>) {
+        if self.closing.get() || self.eof.replace(true) {
+            return;
+        }
+        self.flush_deferred();
+        if self.queue.borrow().is_empty() {
+            self.shutdown_write();
+        }
+    }
+
+    /// Read no more, write what is queued, then close.
+    pub fn close(self: &Rc<Self>) {
+        if self.closing.replace(true) {
+            return;
+        }
+        self.flush_deferred();
+        if self.lost.get() == 0 && self.queue.borrow().is_empty() {
+            self.lose(None);
+        } else {
+            self.update_interest();
+        }
+    }
+
+    /// Drop what is queued and close, reporting `error`.
+    pub fn abort(self: &Rc<Self>, error: Option<io::Error>) {
+        if self.lost.get() > 0 {
+            return;
+        }
+        drop(self.take_queue());
+        self.closing.set(true);
+        self.lose(error);
+    }
+
+    fn fail(self: &Rc<Self>, error: io::Error, doing: &'static str) {
+        if let Some(protocol) = self.protocol() {
+            protocol.failed(&error, doing);
+        }
+        self.abort(Some(error));
+    }
+
+    /// The report becomes due; from here on the kernel is not listened to.
+    fn lose(self: &Rc<Self>, error: Option<io::Error>) {
+        self.lost.set(1);
+        self.blocked.set(false);
+        self.error.set(error);
+        if let Some(registration) = self.registration() {
+            let _ = self.hub.reactor.set_interest_now(&registration, Interest::NONE);
+        }
+        self.hub.ready.push(Runnable::from_rc(Rc::clone(self), LOST));
+    }
+
+    /// Report the loss, then let go of the descriptor.
+    fn report(&self) {
+        let protocol = self.protocol.borrow().clone();
+        self.deregister();
+        if let Some(protocol) = protocol {
+            protocol.connection_lost(self.error.take());
+        }
+        self.protocol.replace(None);
+        self.descriptor.replace(None);
+    }
+
+    /// Forget the descriptor without closing it: somebody else closed it, and its number may be a stranger's by now.
+    pub fn forget_descriptor(&self) {
+        self.deregister();
+        if let Some(Descriptor::Owned(fd)) = self.descriptor.replace(None) {
+            let _ = std::os::fd::IntoRawFd::into_raw_fd(fd);
+        }
+    }
+
+    /// The face is gone without closing: stop listening, close what is ours, tell nobody.
+    pub fn discard(&self) {
+        self.closing.set(true);
+        self.lost.set(self.lost.get().max(1));
+        self.deregister();
+        drop(self.take_queue());
+        self.protocol.replace(None);
+        self.descriptor.replace(None);
+    }
+
+    fn deregister(&self) {
+        if let Some(registration) = self.registration.take() {
+            drop(self.hub.reactor.deregister(&registration));
+        }
+    }
+
+    fn opened(self: &Rc<Self>) {
+        let Some(protocol) = self.protocol() else { return };
+        protocol.connection_made();
+        self.reading.set(true);
+        self.update_interest();
+    }
+
+    fn readable(self: &Rc<Self>) {
+        let Some(protocol) = self.protocol().filter(|_| self.lost.get() == 0) else { return };
+        match protocol.data_ready(&mut |buffer| self.driver().recv(self.fd, buffer)) {
+            Received::Bytes | Received::Nothing => {}
+            Received::Eof => self.ended(&*protocol),
+            Received::Failed(error) => self.fail(error, "Fatal read error on socket transport"),
+        }
+    }
+
+    fn ended(self: &Rc<Self>, protocol: &dyn Protocol) {
+        if protocol.eof_received() {
+            self.reading.set(false);
+            self.update_interest();
+        } else {
+            self.close();
+        }
+    }
+
+    fn writable(self: &Rc<Self>) {
+        if self.lost.get() > 0 || self.queue.borrow().is_empty() {
+            return;
+        }
+        if !self.send_queue() {
+            return;
+        }
+        if self.flow.borrow_mut().resume_due(self.buffered())
+            && let Some(protocol) = self.protocol()
+        {
+            protocol.resume_writing();
+        }
+        // The protocol may have written again, closed or aborted.
+        if self.lost.get() == 0 && self.queue.borrow().is_empty() {
+            self.emptied();
+        }
+    }
+
+    fn emptied(self: &Rc<Self>) {
+        self.unblock();
+        if let Some(protocol) = self.protocol() {
+            protocol.drained();
+        }
+        if self.lost.get() > 0 {
+            return;
+        }
+        if self.closing.get() {
+            self.lost.set(1);
+            self.report();
+        } else if self.eof.get() {
+            self.shutdown_write();
+        }
+    }
+
+    /// One gathered send of what is queued. False if the socket failed.
+    fn send_queue(self: &Rc<Self>) -> bool {
+        let sent = self.queue.borrow().with_slices(|slices| self.driver().send_vectored(self.fd, slices));
+        match settle(sent) {
+            Ok(sent) => {
+                // Two statements: what was lent is dropped after the borrow has ended.
+                let done = self.queue.borrow_mut().consume(sent);
+                drop(done);
+                true
+            }
+            Err(error) => {
+                self.fail(error, "Fatal write error on socket transport");
+                false
+            }
+        }
+    }
+
+    /// Send what is queued, and listen for room if some of it stays.
+    fn flush(self: &Rc<Self>) {
+        self.deferred.set(false);
+        if self.send_queue() && self.buffered() > 0 {
+            self.block();
+        }
+    }
+
+    fn flush_at_turn_end(self: &Rc<Self>) {
+        if self.deferred.get() && self.lost.get() == 0 && self.buffered() > 0 {
+            self.flush();
+            self.pause_if_due();
+        }
+        self.deferred.set(false);
+    }
+
+    fn flush_deferred(self: &Rc<Self>) {
+        if self.deferred.get() && self.lost.get() == 0 {
+            self.flush();
+        }
+    }
+
+    fn block(self: &Rc<Self>) {
+        self.blocked.set(true);
+        self.update_interest();
+    }
+
+    /// Room to write is nearly always there, so this narrowing cannot be lazy.
+    fn unblock(&self) {
+        if self.blocked.replace(false)
+            && let Some(registration) = self.registration()
+        {
+            let _ = self.hub.reactor.set_interest_now(&registration, self.interest());
+        }
+    }
+
+    fn pause_if_due(&self) {
+        if self.flow.borrow_mut().pause_due(self.buffered())
+            && let Some(protocol) = self.protocol()
+        {
+            protocol.pause_writing();
+        }
+    }
+
+    fn interest(&self) -> Interest {
+        let read = self.reading.get() && self.is_reading();
+        let wanted = if read { Interest::READ } else { Interest::NONE };
+        if self.blocked.get() { wanted.union(Interest::WRITE) } else { wanted }
+    }
+
+    fn update_interest(self: &Rc<Self>) {
+        if self.lost.get() > 0 {
+            return;
+        }
+        let Some(registration) = self.registration() else { return };
+        if let Err(error) = self.hub.reactor.set_interest(&registration, self.interest()) {
+            self.fail(error, "Fatal error: the kernel will not watch this descriptor");
+        }
+    }
+
+    fn shutdown_write(&self) {
+        // The peer may be gone already; reading will tell.
+        let _ = sys::shutdown_write(self.fd);
+    }
+
+    fn take_queue(&self) -> WriteQueue {
+        std::mem::replace(&mut *self.queue.borrow_mut(), WriteQueue::new())
+    }
+
+    fn driver(&self) -> &Driver {
+        self.hub.reactor.driver()
+    }
+
+    fn protocol(&self) -> Option<Rc<dyn Protocol>> {
+        self.protocol.borrow().clone()
+    }
+
+    fn registration(&self) -> Option<Rc<Registration>> {
+        self.registration.borrow().clone()
+    }
+}
+
+/// A socket that would block took nothing.
+fn settle(sent: io::Result<usize>) -> io::Result<usize> {
+    match sent {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+        other => other,
+    }
+}
+
+impl Source for Stream {
+    fn ready(self: Rc<Self>, readiness: Readiness) {
+        if readiness.contains(Readiness::READ) {
+            self.readable();
+        }
+        if readiness.contains(Readiness::WRITE) && self.blocked.get() {
+            self.writable();
+        }
+    }
+
+    fn visit(&self, visitor: Visitor<'_>) {
+        if let Some(protocol) = &*self.protocol.borrow() {
+            protocol.visit(visitor);
+        }
+    }
+
+    fn abandon(&self) {
+        self.registration.replace(None);
+        if let Some(protocol) = self.protocol.take() {
+            protocol.abandon();
+        }
+    }
+}
+
+impl Run for Stream {
+    fn run(self: Rc<Self>, arg: usize) {
+        match arg {
+            OPEN => self.opened(),
+            FLUSH => self.flush_at_turn_end(),
+            _ => self.report(),
+        }
+    }
+}

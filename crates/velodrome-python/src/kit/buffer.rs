@@ -1,0 +1,114 @@
+//! The bytes inside bytes-like objects.
+
+use std::io;
+
+use pyo3::ffi;
+use velodrome_engine::transport::write_queue::Chunk;
+
+use super::object::{Obj, Raised, Ref, Result};
+
+/// A view of a bytes-like object's memory, released when dropped.
+pub(crate) struct View(Box<ffi::Py_buffer>);
+
+impl View {
+    /// A contiguous view; raises BufferError or TypeError if the object has none.
+    pub(crate) fn readable(object: &Obj) -> Result<Self> {
+        Self::new(object, ffi::PyBUF_SIMPLE)
+    }
+
+    /// A contiguous view that may be written to.
+    pub(crate) fn writable(object: &Obj) -> Result<Self> {
+        Self::new(object, ffi::PyBUF_WRITABLE)
+    }
+
+    fn new(object: &Obj, flags: std::ffi::c_int) -> Result<Self> {
+        let mut buffer = Box::new(ffi::Py_buffer::new());
+        // SAFETY: attached; the buffer stays where it is (boxed), as exporters may require.
+        if unsafe { ffi::PyObject_GetBuffer(object.as_ptr(), &raw mut *buffer, flags) } < 0 {
+            return Err(Raised);
+        }
+        Ok(Self(buffer))
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        if self.0.len == 0 {
+            return &[];
+        }
+        // SAFETY: the exporter promises len bytes at buf until release; nobody else runs while the slice is used.
+        unsafe { std::slice::from_raw_parts(self.0.buf.cast(), self.0.len.cast_unsigned()) }
+    }
+
+    /// Lend the memory to a receive.
+    pub(crate) fn fill(&mut self, recv: &mut dyn FnMut(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
+        if self.0.len == 0 {
+            return recv(&mut []);
+        }
+        // SAFETY: as in as_slice, and the view was asked for as writable.
+        recv(unsafe { std::slice::from_raw_parts_mut(self.0.buf.cast(), self.0.len.cast_unsigned()) })
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        // SAFETY: attached; filled by GetBuffer in `new`, released once.
+        unsafe { ffi::PyBuffer_Release(&raw mut *self.0) }
+    }
+}
+
+/// The content of an exact `bytes`, which nobody can change; None for anything else.
+pub(crate) fn exact_bytes(object: &Obj) -> Option<&[u8]> {
+    // SAFETY: alive; the content of a bytes object never moves.
+    unsafe {
+        if ffi::PyBytes_CheckExact(object.as_ptr()) == 0 {
+            return None;
+        }
+        let data = ffi::PyBytes_AsString(object.as_ptr()).cast::<u8>();
+        Some(std::slice::from_raw_parts(data, ffi::PyBytes_Size(object.as_ptr()).cast_unsigned()))
+    }
+}
+
+/// Whether asyncio's transports take this as data: bytes, bytearray or memoryview, or a subclass.
+pub(crate) fn is_data(object: &Obj) -> bool {
+    let ptr = object.as_ptr();
+    // SAFETY: alive; these look only at the type.
+    unsafe {
+        ffi::PyBytes_Check(ptr) != 0 || ffi::PyByteArray_Check(ptr) != 0 || ffi::PyMemoryView_Check(ptr) != 0
+    }
+}
+
+/// A `bytes` object that waits in a write queue: no copy. Dropping one runs no foreign code.
+struct Lent(Ref);
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        exact_bytes(&self.0).unwrap_or_default()
+    }
+}
+
+/// A chunk that keeps an exact `bytes` object.
+pub(crate) fn lend(object: &Obj) -> Chunk {
+    Chunk::Shared(Box::new(Lent(object.to_ref())))
+}
+
+/// Receive up to `size` bytes straight into a new `bytes` object of exactly the length received.
+pub(crate) fn receive_bytes(
+    size: usize,
+    recv: &mut dyn FnMut(&mut [u8]) -> io::Result<usize>,
+) -> Result<(io::Result<usize>, Option<Ref>)> {
+    // SAFETY: attached; NULL content means uninitialised, which the kernel fills; no one else sees the object before
+    // it is resized to what was filled.
+    unsafe {
+        let mut object = ffi::PyBytes_FromStringAndSize(std::ptr::null(), size.cast_signed());
+        if object.is_null() {
+            return Err(Raised);
+        }
+        let data = ffi::PyBytes_AsString(object).cast::<u8>();
+        std::ptr::write_bytes(data, 0, 0);
+        let received = recv(std::slice::from_raw_parts_mut(data, size));
+        let length = received.as_ref().copied().unwrap_or(0);
+        if ffi::_PyBytes_Resize(&raw mut object, length.cast_signed()) < 0 {
+            return Err(Raised);
+        }
+        Ok((received, Ref::from_owned(object).ok()))
+    }
+}

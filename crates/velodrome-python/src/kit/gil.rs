@@ -1,0 +1,29 @@
+//! The one place where the interpreter's lock is let go.
+
+use pyo3::ffi;
+
+use super::object::{Result, status};
+
+/// Run `wait`, which must touch no Python object, while other Python threads run.
+pub(crate) fn detached<R>(wait: impl FnOnce() -> R) -> R {
+    // SAFETY: attached here, and attached again with the same thread state below; `wait` is the engine's wait, which
+    // reaches no Python object and does not unwind (it returns io::Result).
+    unsafe {
+        let state = ffi::PyEval_SaveThread();
+        let result = wait();
+        ffi::PyEval_RestoreThread(state);
+        result
+    }
+}
+
+/// Run the Python handlers of signals that have come in; only the main thread does.
+pub(crate) fn check_signals() -> Result<()> {
+    // SAFETY: attached.
+    status(unsafe { ffi::PyErr_CheckSignals() })
+}
+
+/// `threading.get_ident()` of this thread.
+pub(crate) fn thread_ident() -> std::ffi::c_ulong {
+    // SAFETY: needs nothing.
+    unsafe { ffi::PyThread_get_thread_ident() as std::ffi::c_ulong }
+}

@@ -1,0 +1,267 @@
+//! Methods and properties of native types: plain Rust functions, called through generic trampolines.
+//!
+//! A function item is a type of size zero, so the trampoline that C calls can be generic over it: no macro, no table of
+//! closures, and the function is inlined into its trampoline.
+
+use std::ffi::{CStr, c_void};
+use std::ptr;
+
+use pyo3::ffi;
+
+use super::object::{Obj, Ref, Result, type_error};
+use super::types::{Native, This, guarded};
+
+/// An entry of a type's method table.
+pub(crate) struct Method(ffi::PyMethodDef);
+
+/// A property.
+pub(crate) struct GetSet(ffi::PyGetSetDef);
+
+impl Method {
+    pub(crate) fn into_def(self) -> ffi::PyMethodDef {
+        self.0
+    }
+
+    fn new(name: &'static CStr, meth: ffi::PyMethodDefPointer, flags: i32, doc: &'static CStr) -> Self {
+        Self(ffi::PyMethodDef {
+            ml_name: name.as_ptr(),
+            ml_meth: meth,
+            ml_flags: flags,
+            ml_doc: doc.as_ptr(),
+        })
+    }
+
+    /// A method without arguments.
+    pub(crate) fn noargs<T: Native, F>(name: &'static CStr, _: F, doc: &'static CStr) -> Self
+    where
+        F: Fn(This<'_, T>) -> Result<Ref> + Copy + 'static,
+    {
+        let meth = ffi::PyMethodDefPointer { PyCFunction: noargs::<T, F> };
+        Self::new(name, meth, ffi::METH_NOARGS, doc)
+    }
+
+    /// A method with positional and keyword arguments, which arrive as they lie on the caller's stack.
+    pub(crate) fn fast<T: Native, F>(name: &'static CStr, _: F, doc: &'static CStr) -> Self
+    where
+        F: Fn(This<'_, T>, Args<'_>) -> Result<Ref> + Copy + 'static,
+    {
+        let meth = ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: fast::<T, F> };
+        Self::new(name, meth, ffi::METH_FASTCALL | ffi::METH_KEYWORDS, doc)
+    }
+
+    /// A method with exactly one argument.
+    pub(crate) fn one<T: Native, F>(name: &'static CStr, _: F, doc: &'static CStr) -> Self
+    where
+        F: Fn(This<'_, T>, &Obj) -> Result<Ref> + Copy + 'static,
+    {
+        Self::new(name, ffi::PyMethodDefPointer { PyCFunction: one::<T, F> }, ffi::METH_O, doc)
+    }
+}
+
+impl GetSet {
+    pub(crate) fn into_def(self) -> ffi::PyGetSetDef {
+        self.0
+    }
+
+    /// A read-only property.
+    pub(crate) fn get<T: Native, F>(name: &'static CStr, _: F) -> Self
+    where
+        F: Fn(This<'_, T>) -> Result<Ref> + Copy + 'static,
+    {
+        Self(ffi::PyGetSetDef {
+            name: name.as_ptr(),
+            get: Some(getter::<T, F>),
+            set: None,
+            doc: ptr::null(),
+            closure: ptr::null_mut(),
+        })
+    }
+
+    /// A property that can be set, but not deleted.
+    pub(crate) fn both<T: Native, G, S>(name: &'static CStr, get: G, _: S) -> Self
+    where
+        G: Fn(This<'_, T>) -> Result<Ref> + Copy + 'static,
+        S: Fn(This<'_, T>, &Obj) -> Result<()> + Copy + 'static,
+    {
+        let mut property = Self::get::<T, G>(name, get);
+        property.0.set = Some(setter::<T, S>);
+        property
+    }
+}
+
+/// Bring a function item back from its type.
+fn conjure<F: Copy + 'static>() -> F {
+    const { assert!(size_of::<F>() == 0, "only function items, which capture nothing, can be methods") };
+    // SAFETY: a value of a zero-sized Copy type has no bits that could be wrong.
+    unsafe { ptr::NonNull::<F>::dangling().read() }
+}
+
+unsafe extern "C" fn noargs<T: Native, F>(
+    object: *mut ffi::PyObject,
+    _: *mut ffi::PyObject,
+) -> *mut ffi::PyObject
+where
+    F: Fn(This<'_, T>) -> Result<Ref> + Copy + 'static,
+{
+    // SAFETY: a method descriptor checks that the object is of its type.
+    guarded(ptr::null_mut(), || conjure::<F>()(unsafe { This::unchecked(object) }).map(Ref::into_ptr))
+}
+
+unsafe extern "C" fn one<T: Native, F>(
+    object: *mut ffi::PyObject,
+    argument: *mut ffi::PyObject,
+) -> *mut ffi::PyObject
+where
+    F: Fn(This<'_, T>, &Obj) -> Result<Ref> + Copy + 'static,
+{
+    guarded(ptr::null_mut(), || {
+        // SAFETY: as for noargs; the caller keeps its argument alive.
+        let (this, argument) = unsafe { (This::unchecked(object), Obj::from_ptr(argument)) };
+        conjure::<F>()(this, argument).map(Ref::into_ptr)
+    })
+}
+
+unsafe extern "C" fn fast<T: Native, F>(
+    object: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject
+where
+    F: Fn(This<'_, T>, Args<'_>) -> Result<Ref> + Copy + 'static,
+{
+    guarded(ptr::null_mut(), || {
+        // SAFETY: as for noargs; the vectorcall protocol says what the pointers mean.
+        let (this, args) = unsafe { (This::unchecked(object), Args::new(args, count, names)) };
+        conjure::<F>()(this, args).map(Ref::into_ptr)
+    })
+}
+
+unsafe extern "C" fn getter<T: Native, F>(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject
+where
+    F: Fn(This<'_, T>) -> Result<Ref> + Copy + 'static,
+{
+    // SAFETY: a getset descriptor checks that the object is of its type.
+    guarded(ptr::null_mut(), || conjure::<F>()(unsafe { This::unchecked(object) }).map(Ref::into_ptr))
+}
+
+unsafe extern "C" fn setter<T: Native, F>(
+    object: *mut ffi::PyObject,
+    value: *mut ffi::PyObject,
+    _: *mut c_void,
+) -> i32
+where
+    F: Fn(This<'_, T>, &Obj) -> Result<()> + Copy + 'static,
+{
+    guarded(-1, || {
+        if value.is_null() {
+            return Err(type_error("this attribute cannot be deleted"));
+        }
+        // SAFETY: as for getter; the caller keeps the value alive.
+        let (this, value) = unsafe { (This::unchecked(object), Obj::from_ptr(value)) };
+        conjure::<F>()(this, value).map(|()| 0)
+    })
+}
+
+/// The arguments of a call, borrowed from the caller's stack.
+#[derive(Copy, Clone)]
+pub(crate) struct Args<'a> {
+    positional: &'a [*mut ffi::PyObject],
+    keywords: &'a [*mut ffi::PyObject],
+    names: Option<&'a Obj>,
+}
+
+impl<'a> Args<'a> {
+    /// # Safety
+    /// As the vectorcall protocol: `count` positional arguments, then one for each of `names`.
+    unsafe fn new(args: *const *mut ffi::PyObject, count: ffi::Py_ssize_t, names: *mut ffi::PyObject) -> Self {
+        let count = count.cast_unsigned();
+        if names.is_null() {
+            // SAFETY: the caller's promise; a null pointer may come with a count of zero.
+            let positional =
+                if count == 0 { &[] } else { unsafe { std::slice::from_raw_parts(args, count) } };
+            return Self { positional, keywords: &[], names: None };
+        }
+        // SAFETY: the caller's promise.
+        unsafe {
+            let named = ffi::PyTuple_GET_SIZE(names).cast_unsigned();
+            let (positional, keywords) = std::slice::from_raw_parts(args, count + named).split_at(count);
+            Self { positional, keywords, names: Some(Obj::from_ptr(names)) }
+        }
+    }
+
+    pub(crate) fn len(self) -> usize {
+        self.positional.len()
+    }
+
+    /// The positional arguments from `first` on, as the caller lent them.
+    pub(crate) fn raw_from(self, first: usize) -> &'a [*mut ffi::PyObject] {
+        self.positional.get(first..).unwrap_or_default()
+    }
+
+    pub(crate) fn get(self, index: usize) -> Option<&'a Obj> {
+        // SAFETY: the caller keeps its arguments alive during the call.
+        self.positional.get(index).map(|&ptr| unsafe { Obj::from_ptr(ptr) })
+    }
+
+    /// A positional argument that must be there.
+    pub(crate) fn required(self, index: usize, method: &str, name: &str) -> Result<&'a Obj> {
+        self.get(index).ok_or_else(|| {
+            type_error(&format!("{method}() missing 1 required positional argument: '{name}'"))
+        })
+    }
+
+    /// The one keyword that a method knows, or None; any other keyword raises.
+    pub(crate) fn only_keyword(self, method: &str, name: &Obj) -> Result<Option<&'a Obj>> {
+        let mut found = None;
+        for (index, &value) in self.keywords.iter().enumerate() {
+            let given = self.keyword_name(index);
+            if !same_name(given, name) {
+                let given = super::object::text(given).unwrap_or("?");
+                return Err(type_error(&format!("{method}() got an unexpected keyword argument '{given}'")));
+            }
+            // SAFETY: the caller keeps its arguments alive during the call.
+            found = Some(unsafe { Obj::from_ptr(value) });
+        }
+        Ok(found)
+    }
+
+    /// Every keyword argument: name and value.
+    pub(crate) fn keywords(self) -> impl Iterator<Item = (&'a Obj, &'a Obj)> {
+        self.keywords.iter().enumerate().map(move |(index, &value)| {
+            // SAFETY: the caller keeps its arguments alive during the call.
+            (self.keyword_name(index), unsafe { Obj::from_ptr(value) })
+        })
+    }
+
+    pub(crate) fn has_keywords(self) -> bool {
+        !self.keywords.is_empty()
+    }
+
+    fn keyword_name(self, index: usize) -> &'a Obj {
+        match self.names {
+            // SAFETY: names has as many items as keywords, and outlives the call.
+            Some(names) => unsafe {
+                Obj::from_ptr(ffi::PyTuple_GET_ITEM(names.as_ptr(), index.cast_signed()))
+            },
+            None => unreachable_names(),
+        }
+    }
+}
+
+/// Keywords exist only together with their names.
+fn unreachable_names<'a>() -> &'a Obj {
+    // SAFETY: None lives for ever; callers see a name that matches nothing.
+    unsafe { Obj::from_ptr(ffi::Py_None()) }
+}
+
+/// Keyword names are nearly always interned, so identity settles it.
+pub(crate) fn same_name(given: &Obj, known: &Obj) -> bool {
+    if given.is(known) {
+        return true;
+    }
+    match (super::object::text(given), super::object::text(known)) {
+        (Some(given), Some(known)) => given == known,
+        _ => false,
+    }
+}

@@ -1,0 +1,480 @@
+//! References to Python objects: `&Obj` is borrowed, [`Ref`] owns a count, [`Slot`] is a field that may hold one.
+
+use std::cell::{Cell, UnsafeCell};
+use std::ffi::CStr;
+use std::ops::Deref;
+use std::ptr::{self, NonNull};
+
+use pyo3::ffi;
+
+/// The interpreter's error indicator is set.
+#[derive(Debug)]
+pub(crate) struct Raised;
+
+/// A result in C's manner.
+pub(crate) type Result<T> = std::result::Result<T, Raised>;
+
+/// A Python object, seen through a borrowed reference.
+#[repr(transparent)]
+pub(crate) struct Obj(UnsafeCell<ffi::PyObject>);
+
+/// An owned reference.
+#[repr(transparent)]
+pub(crate) struct Ref(NonNull<ffi::PyObject>);
+
+impl Clone for Ref {
+    fn clone(&self) -> Self {
+        self.to_ref()
+    }
+}
+
+impl Drop for Ref {
+    fn drop(&mut self) {
+        // SAFETY: this Ref owns one count and gives it up once; attached.
+        unsafe { ffi::Py_DECREF(self.0.as_ptr()) }
+    }
+}
+
+impl Deref for Ref {
+    type Target = Obj;
+    fn deref(&self) -> &Obj {
+        // SAFETY: the count that self owns keeps the object alive for as long as self is borrowed.
+        unsafe { &*self.0.as_ptr().cast::<Obj>() }
+    }
+}
+
+impl Ref {
+    /// Take over a count that a C function returned; NULL means it raised.
+    ///
+    /// # Safety
+    /// `ptr` is NULL with the error indicator set, or an owned reference that nobody else will give up.
+    pub(crate) unsafe fn from_owned(ptr: *mut ffi::PyObject) -> Result<Self> {
+        NonNull::new(ptr).map(Self).ok_or(Raised)
+    }
+
+    /// Give the count away.
+    pub(crate) fn into_ptr(self) -> *mut ffi::PyObject {
+        std::mem::ManuallyDrop::new(self).0.as_ptr()
+    }
+}
+
+impl Obj {
+    /// See an object through a pointer that somebody else owns.
+    ///
+    /// # Safety
+    /// `ptr` is not NULL, and its object outlives `'a`.
+    pub(crate) unsafe fn from_ptr<'a>(ptr: *mut ffi::PyObject) -> &'a Self {
+        // SAFETY: the caller's promise.
+        unsafe { &*ptr.cast::<Self>() }
+    }
+
+    pub(crate) fn as_ptr(&self) -> *mut ffi::PyObject {
+        self.0.get()
+    }
+
+    pub(crate) fn to_ref(&self) -> Ref {
+        // SAFETY: self is alive; attached.
+        unsafe { ffi::Py_INCREF(self.as_ptr()) };
+        // SAFETY: a reference is never null.
+        Ref(unsafe { NonNull::new_unchecked(self.as_ptr()) })
+    }
+
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        ptr::eq(self, other)
+    }
+
+    pub(crate) fn is_none(&self) -> bool {
+        // SAFETY: Py_None returns the address of an immortal.
+        ptr::eq(self.as_ptr(), unsafe { ffi::Py_None() })
+    }
+
+    pub(crate) fn type_ptr(&self) -> *mut ffi::PyTypeObject {
+        // SAFETY: self is alive.
+        unsafe { ffi::Py_TYPE(self.as_ptr()) }
+    }
+
+    pub(crate) fn type_name(&self) -> String {
+        // SAFETY: a type's tp_name is a C string that lives as long as the type, which self keeps alive.
+        let name = unsafe { CStr::from_ptr((*self.type_ptr()).tp_name) };
+        let name = name.to_string_lossy();
+        name.rsplit('.').next().unwrap_or_default().to_owned()
+    }
+
+    pub(crate) fn getattr(&self, name: &Self) -> Result<Ref> {
+        // SAFETY: both are alive; attached; returns an owned reference or NULL.
+        unsafe { Ref::from_owned(ffi::PyObject_GetAttr(self.as_ptr(), name.as_ptr())) }
+    }
+
+    pub(crate) fn setattr(&self, name: &Self, value: &Self) -> Result<()> {
+        // SAFETY: all are alive; attached.
+        status(unsafe { ffi::PyObject_SetAttr(self.as_ptr(), name.as_ptr(), value.as_ptr()) })
+    }
+
+    pub(crate) fn is_true(&self) -> Result<bool> {
+        // SAFETY: self is alive; attached.
+        let truth = unsafe { ffi::PyObject_IsTrue(self.as_ptr()) };
+        if truth < 0 { Err(Raised) } else { Ok(truth != 0) }
+    }
+
+    pub(crate) fn is_callable(&self) -> bool {
+        // SAFETY: self is alive; never fails.
+        unsafe { ffi::PyCallable_Check(self.as_ptr()) != 0 }
+    }
+
+    /// Whether this is an instance of `class`, which must be a type; subclass hooks are not asked.
+    pub(crate) fn is_subtype_of(&self, class: *mut ffi::PyTypeObject) -> bool {
+        // SAFETY: both types are alive.
+        unsafe { ffi::PyType_IsSubtype(self.type_ptr(), class) != 0 }
+    }
+
+    pub(crate) fn is_instance(&self, class: &Self) -> Result<bool> {
+        // SAFETY: both are alive; attached.
+        let answer = unsafe { ffi::PyObject_IsInstance(self.as_ptr(), class.as_ptr()) };
+        if answer < 0 { Err(Raised) } else { Ok(answer != 0) }
+    }
+
+    /// Call with up to a handful of positional arguments.
+    pub(crate) fn call(&self, args: &[&Self]) -> Result<Ref> {
+        let first = args.as_ptr().cast::<*mut ffi::PyObject>();
+        // SAFETY: &Obj is a pointer to a live object; the slice's length is passed; attached.
+        unsafe {
+            let result = ffi::PyObject_Vectorcall(self.as_ptr(), first, args.len(), ptr::null_mut());
+            Ref::from_owned(result)
+        }
+    }
+
+    /// Call a method: `args[0]` is not self, self is put in front.
+    pub(crate) fn call_method<const N: usize>(&self, name: &Self, args: [&Self; N]) -> Result<Ref> {
+        const { assert!(N <= 3) };
+        let mut stack = [self.as_ptr(); 4];
+        for (place, arg) in stack[1..].iter_mut().zip(args) {
+            *place = arg.as_ptr();
+        }
+        // SAFETY: the first N + 1 entries are live objects; attached.
+        unsafe {
+            let result = ffi::PyObject_VectorcallMethod(name.as_ptr(), stack.as_ptr(), N + 1, ptr::null_mut());
+            Ref::from_owned(result)
+        }
+    }
+
+    /// Call with raw arguments, as a handle keeps them.
+    pub(crate) fn call_raw(&self, args: &[*mut ffi::PyObject]) -> Result<Ref> {
+        // SAFETY: handles own their arguments for as long as they run; attached.
+        unsafe {
+            let result = ffi::PyObject_Vectorcall(self.as_ptr(), args.as_ptr(), args.len(), ptr::null_mut());
+            Ref::from_owned(result)
+        }
+    }
+
+    /// Call with the arguments in a tuple.
+    pub(crate) fn call_tuple(&self, args: &Self) -> Result<Ref> {
+        // SAFETY: both are alive; anything but a tuple raises; attached.
+        unsafe { Ref::from_owned(ffi::PyObject_Call(self.as_ptr(), args.as_ptr(), ptr::null_mut())) }
+    }
+
+    /// Call with positional arguments, then one value for each name in the tuple `names`.
+    pub(crate) fn call_named(&self, args: &[&Self], named: usize, names: &Self) -> Result<Ref> {
+        let first = args.as_ptr().cast::<*mut ffi::PyObject>();
+        // SAFETY: live objects; the last `named` of them belong to `names`; attached.
+        unsafe {
+            let positional = args.len() - named;
+            Ref::from_owned(ffi::PyObject_Vectorcall(self.as_ptr(), first, positional, names.as_ptr()))
+        }
+    }
+
+    /// `self + other` of sequences.
+    pub(crate) fn concat(&self, other: &Self) -> Result<Ref> {
+        // SAFETY: both are alive; attached.
+        unsafe { Ref::from_owned(ffi::PySequence_Concat(self.as_ptr(), other.as_ptr())) }
+    }
+
+    /// `self + other` of numbers.
+    pub(crate) fn add(&self, other: &Self) -> Result<Ref> {
+        // SAFETY: both are alive; attached.
+        unsafe { Ref::from_owned(ffi::PyNumber_Add(self.as_ptr(), other.as_ptr())) }
+    }
+
+    pub(crate) fn is_int(&self) -> bool {
+        // SAFETY: alive; looks only at the type.
+        unsafe { ffi::PyLong_Check(self.as_ptr()) != 0 }
+    }
+
+    pub(crate) fn is_float(&self) -> bool {
+        // SAFETY: alive; looks only at the type.
+        unsafe { ffi::PyFloat_Check(self.as_ptr()) != 0 }
+    }
+
+    pub(crate) fn repr(&self) -> Result<Ref> {
+        // SAFETY: alive; attached.
+        unsafe { Ref::from_owned(ffi::PyObject_Repr(self.as_ptr())) }
+    }
+
+    pub(crate) fn as_long(&self) -> Result<i64> {
+        // SAFETY: self is alive; attached.
+        let value = unsafe { ffi::PyLong_AsLongLong(self.as_ptr()) };
+        if value == -1 && raised() { Err(Raised) } else { Ok(value) }
+    }
+
+    pub(crate) fn as_double(&self) -> Result<f64> {
+        // SAFETY: self is alive; attached.
+        let value = unsafe { ffi::PyFloat_AsDouble(self.as_ptr()) };
+        #[expect(clippy::float_cmp, reason = "PyFloat_AsDouble returns exactly -1.0 for an error")]
+        let suspect = value == -1.0;
+        if suspect && raised() { Err(Raised) } else { Ok(value) }
+    }
+}
+
+/// Status codes of C: negative means raised.
+pub(crate) fn status(code: std::ffi::c_int) -> Result<()> {
+    if code < 0 { Err(Raised) } else { Ok(()) }
+}
+
+/// Arguments as a caller lent them.
+pub(crate) fn borrowed<'a>(args: &'a [*mut ffi::PyObject]) -> impl Iterator<Item = &'a Obj> {
+    // SAFETY: a vectorcall's arguments are live objects for as long as the call lasts, and 'a is inside it.
+    args.iter().map(|&arg| unsafe { Obj::from_ptr(arg) })
+}
+
+/// Whether the error indicator is set.
+pub(crate) fn raised() -> bool {
+    // SAFETY: attached.
+    unsafe { !ffi::PyErr_Occurred().is_null() }
+}
+
+pub(crate) fn none() -> Ref {
+    // SAFETY: an immortal, or counted as any other on old interpreters.
+    unsafe { Obj::from_ptr(ffi::Py_None()) }.to_ref()
+}
+
+pub(crate) fn boolean(value: bool) -> Ref {
+    // SAFETY: attached; never fails.
+    let ptr = unsafe { if value { ffi::Py_True() } else { ffi::Py_False() } };
+    // SAFETY: True and False live for ever.
+    unsafe { Obj::from_ptr(ptr) }.to_ref()
+}
+
+pub(crate) fn long(value: i64) -> Result<Ref> {
+    // SAFETY: attached; owned or NULL.
+    unsafe { Ref::from_owned(ffi::PyLong_FromLongLong(value)) }
+}
+
+pub(crate) fn float(value: f64) -> Result<Ref> {
+    // SAFETY: attached; owned or NULL.
+    unsafe { Ref::from_owned(ffi::PyFloat_FromDouble(value)) }
+}
+
+pub(crate) fn string(value: &str) -> Result<Ref> {
+    // SAFETY: attached; pointer and length belong together.
+    unsafe {
+        Ref::from_owned(ffi::PyUnicode_FromStringAndSize(value.as_ptr().cast(), value.len().cast_signed()))
+    }
+}
+
+pub(crate) fn bytes(value: &[u8]) -> Result<Ref> {
+    // SAFETY: attached; pointer and length belong together; the bytes are copied.
+    unsafe {
+        Ref::from_owned(ffi::PyBytes_FromStringAndSize(value.as_ptr().cast(), value.len().cast_signed()))
+    }
+}
+
+pub(crate) fn list(items: &[Ref]) -> Result<Ref> {
+    // SAFETY: attached; owned or NULL.
+    let list = unsafe { Ref::from_owned(ffi::PyList_New(0))? };
+    for item in items {
+        // SAFETY: both are alive; Append takes its own count.
+        status(unsafe { ffi::PyList_Append(list.as_ptr(), item.as_ptr()) })?;
+    }
+    Ok(list)
+}
+
+pub(crate) fn dict() -> Result<Ref> {
+    // SAFETY: attached; owned or NULL.
+    unsafe { Ref::from_owned(ffi::PyDict_New()) }
+}
+
+/// `dict[key] = value`.
+pub(crate) fn dict_set(dict: &Obj, key: &Obj, value: &Obj) -> Result<()> {
+    // SAFETY: all are alive; anything but a dict raises; attached.
+    status(unsafe { ffi::PyDict_SetItem(dict.as_ptr(), key.as_ptr(), value.as_ptr()) })
+}
+
+/// `dict.get(key)`.
+pub(crate) fn dict_get(dict: &Obj, key: &Obj) -> Result<Option<Ref>> {
+    // SAFETY: both are alive; a borrowed reference or NULL, with or without an error; attached.
+    let found = unsafe { ffi::PyDict_GetItemWithError(dict.as_ptr(), key.as_ptr()) };
+    if found.is_null() {
+        return if raised() { Err(Raised) } else { Ok(None) };
+    }
+    // SAFETY: not NULL, and the dict holds it.
+    Ok(Some(unsafe { Obj::from_ptr(found) }.to_ref()))
+}
+
+pub(crate) fn tuple(items: &[*mut ffi::PyObject]) -> Result<Ref> {
+    // SAFETY: attached; owned or NULL.
+    let tuple = unsafe { Ref::from_owned(ffi::PyTuple_New(items.len().cast_signed()))? };
+    for (index, &item) in items.iter().enumerate() {
+        // SAFETY: a new tuple of this length that nobody has seen; SET_ITEM takes over the count made here.
+        unsafe {
+            ffi::Py_INCREF(item);
+            ffi::PyTuple_SET_ITEM(tuple.as_ptr(), index.cast_signed(), item);
+        }
+    }
+    Ok(tuple)
+}
+
+/// The UTF-8 text of a `str`; None for any other object.
+pub(crate) fn text(object: &Obj) -> Option<&str> {
+    let mut size = 0;
+    // SAFETY: attached; checked to be a str; the buffer belongs to the object and lives as long.
+    unsafe {
+        if ffi::PyUnicode_Check(object.as_ptr()) == 0 {
+            return None;
+        }
+        let data = ffi::PyUnicode_AsUTF8AndSize(object.as_ptr(), &raw mut size);
+        if data.is_null() {
+            ffi::PyErr_Clear();
+            return None;
+        }
+        std::str::from_utf8(std::slice::from_raw_parts(data.cast(), size.cast_unsigned())).ok()
+    }
+}
+
+/// Kinds of exception that native code raises by itself.
+pub(crate) fn raise(kind: *mut ffi::PyObject, message: &str) -> Raised {
+    if let Ok(message) = string(message) {
+        // SAFETY: attached; both are alive.
+        unsafe { ffi::PyErr_SetObject(kind, message.as_ptr()) }
+    }
+    Raised
+}
+
+pub(crate) fn type_error(message: &str) -> Raised {
+    // SAFETY: exception types live for ever.
+    raise(unsafe { ffi::PyExc_TypeError }, message)
+}
+
+pub(crate) fn value_error(message: &str) -> Raised {
+    // SAFETY: exception types live for ever.
+    raise(unsafe { ffi::PyExc_ValueError }, message)
+}
+
+pub(crate) fn runtime_error(message: &str) -> Raised {
+    // SAFETY: exception types live for ever.
+    raise(unsafe { ffi::PyExc_RuntimeError }, message)
+}
+
+/// The OSError subclass that fits `error`, not raised.
+pub(crate) fn os_error(error: &std::io::Error) -> Result<Ref> {
+    raise_os_error(error);
+    take_raised().ok_or(Raised)
+}
+
+/// Raise the OSError subclass that fits `error`.
+pub(crate) fn raise_os_error(error: &std::io::Error) -> Raised {
+    let Some(code) = error.raw_os_error() else {
+        // SAFETY: exception types live for ever.
+        return raise(unsafe { ffi::PyExc_OSError }, &error.to_string());
+    };
+    let reason = std::io::Error::from_raw_os_error(code).to_string();
+    // std appends "(os error N)", which CPython says in its own way.
+    let reason = reason.split(" (os error").next().unwrap_or_default().to_owned();
+    let (Ok(number), Ok(reason)) = (long(i64::from(code)), string(&reason)) else { return Raised };
+    if let Ok(args) = tuple(&[number.as_ptr(), reason.as_ptr()]) {
+        // SAFETY: attached; called with (errno, message) OSError picks its subclass.
+        unsafe { ffi::PyErr_SetObject(ffi::PyExc_OSError, args.as_ptr()) }
+    }
+    Raised
+}
+
+/// Take the exception out of the error indicator, complete with its traceback.
+pub(crate) fn take_raised() -> Option<Ref> {
+    let (mut kind, mut value, mut traceback) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+    // SAFETY: attached; Fetch gives three owned references or NULLs, Normalize replaces them in place.
+    unsafe {
+        ffi::PyErr_Fetch(&raw mut kind, &raw mut value, &raw mut traceback);
+        if kind.is_null() {
+            return None;
+        }
+        ffi::PyErr_NormalizeException(&raw mut kind, &raw mut value, &raw mut traceback);
+        if !traceback.is_null() && !value.is_null() {
+            ffi::PyException_SetTraceback(value, traceback);
+        }
+        ffi::Py_XDECREF(kind);
+        ffi::Py_XDECREF(traceback);
+        Ref::from_owned(value).ok()
+    }
+}
+
+/// Raise an exception object.
+pub(crate) fn raise_exception(exception: &Obj) -> Raised {
+    // SAFETY: attached; SetObject takes its own counts, and keeps the exception's own traceback.
+    unsafe { ffi::PyErr_SetObject(exception.type_ptr().cast(), exception.as_ptr()) }
+    Raised
+}
+
+/// Whether the pending exception is one that must leave the loop: SystemExit or KeyboardInterrupt.
+pub(crate) fn raised_to_leave() -> bool {
+    // SAFETY: attached, and an exception is pending.
+    unsafe {
+        ffi::PyErr_ExceptionMatches(ffi::PyExc_SystemExit) != 0
+            || ffi::PyErr_ExceptionMatches(ffi::PyExc_KeyboardInterrupt) != 0
+    }
+}
+
+/// Report the pending exception to `sys.unraisablehook`, where there is nobody to raise it to.
+pub(crate) fn write_unraisable(place: &Obj) {
+    // SAFETY: attached.
+    unsafe { ffi::PyErr_WriteUnraisable(place.as_ptr()) }
+}
+
+/// A field of a native object that may own a reference.
+#[derive(Default)]
+pub(crate) struct Slot(Cell<Option<Ref>>);
+
+impl Slot {
+    pub(crate) fn new(value: Ref) -> Self {
+        Self(Cell::new(Some(value)))
+    }
+
+    /// The pointer, still owned by the slot; NULL when empty.
+    pub(crate) fn as_ptr(&self) -> *mut ffi::PyObject {
+        // SAFETY: Option<Ref> is a nullable pointer (repr(transparent) over NonNull), read on the thread that owns it.
+        unsafe { *self.0.as_ptr().cast::<*mut ffi::PyObject>() }
+    }
+
+    pub(crate) fn get(&self) -> Option<Ref> {
+        let ptr = self.as_ptr();
+        // SAFETY: not NULL, so owned by the slot and alive.
+        (!ptr.is_null()).then(|| unsafe { Obj::from_ptr(ptr) }.to_ref())
+    }
+
+    /// The object, or None of Python.
+    pub(crate) fn get_or_none(&self) -> Ref {
+        self.get().unwrap_or_else(none)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.as_ptr().is_null()
+    }
+
+    /// Put a value in; what was there is returned, so that its drop (foreign code) comes after the change.
+    pub(crate) fn replace(&self, value: Option<Ref>) -> Option<Ref> {
+        self.0.replace(value)
+    }
+
+    pub(crate) fn set(&self, value: Ref) {
+        drop(self.replace(Some(value)));
+    }
+
+    pub(crate) fn take(&self) -> Option<Ref> {
+        self.0.take()
+    }
+}
+
+/// The objects in a row of slots, as a callee wants them; the first `count` must be full.
+pub(crate) fn raw_slots(slots: &[Slot], count: usize) -> &[*mut ffi::PyObject] {
+    let slots = &slots[..count];
+    // SAFETY: a Slot is a Cell of a nullable pointer, so a row of them is a row of pointers; whoever calls with it
+    // keeps the slots full and unchanged meanwhile (a handle that runs defers its clearing).
+    unsafe { std::slice::from_raw_parts(slots.as_ptr().cast(), count) }
+}

@@ -1,0 +1,164 @@
+//! The kinds of Python callback that wait in the engine's ready queue, as vtables over its three words.
+//!
+//! A step of a C task needs no handle: `_asyncio` drops what `call_soon` returns, so the queue holds the task's private
+//! step object, or its wake-up method and the future, beside the context; nobody can cancel those.
+
+use std::cell::Cell;
+use std::ptr;
+
+use pyo3::ffi;
+use velodrome_engine::ready::{Runnable, RunnableVTable, SendRunnable, Visitor, Words};
+
+use super::context;
+use super::object::{Obj, Ref, Result};
+use crate::native::{dispatch, handle};
+
+fn word(reference: Ref) -> *mut () {
+    reference.into_ptr().cast()
+}
+
+/// Take an owned reference out of a word.
+unsafe fn owned(word: *mut ()) -> Option<Ref> {
+    // SAFETY: the caller owns the word's count; NULL is None.
+    if word.is_null() { None } else { unsafe { Ref::from_owned(word.cast()).ok() } }
+}
+
+unsafe fn drop_words(words: Words) {
+    for word in words {
+        // SAFETY: every word of these kinds is an owned reference or NULL.
+        drop(unsafe { owned(word) });
+    }
+}
+
+unsafe fn visit_words(words: Words, visitor: Visitor<'_>) {
+    words.into_iter().filter(|word| !word.is_null()).for_each(visitor);
+}
+
+const fn kind(run: unsafe fn(Words)) -> RunnableVTable {
+    RunnableVTable { run, drop: drop_words, visit: visit_words }
+}
+
+static HANDLE: RunnableVTable = kind(run_handle);
+static TIMER: RunnableVTable = kind(run_timer);
+static FOREIGN: RunnableVTable = kind(run_foreign);
+static STEP: RunnableVTable = kind(run_step);
+static WAKEUP: RunnableVTable = kind(run_wakeup);
+
+unsafe fn run_handle(words: Words) {
+    // SAFETY: made by `handle` below, run once.
+    if let Some(object) = unsafe { owned(words[0]) } {
+        handle::run(&object);
+    }
+}
+
+unsafe fn run_timer(words: Words) {
+    // SAFETY: made by `timer` below, run once.
+    if let Some(object) = unsafe { owned(words[0]) } {
+        handle::run_timer(&object);
+    }
+}
+
+unsafe fn run_foreign(words: Words) {
+    // SAFETY: made by `foreign` below, run once.
+    if let Some(object) = unsafe { owned(words[0]) } {
+        dispatch::run_foreign(&object);
+    }
+}
+
+unsafe fn run_step(words: Words) {
+    // SAFETY: made by `step` below, run once.
+    let [Some(step), None, Some(context)] = (unsafe { words.map(|word| owned(word)) }) else { return };
+    // SAFETY: a step object has tp_call and takes no arguments; the empty tuple is valid.
+    let call = || unsafe {
+        let Some(call) = (*step.type_ptr()).tp_call else { return step.call(&[]) };
+        Ref::from_owned(call(step.as_ptr(), empty_tuple(), ptr::null_mut()))
+    };
+    settle(context::within(&context, call), &step);
+}
+
+unsafe fn run_wakeup(words: Words) {
+    // SAFETY: made by `wakeup` below, run once.
+    let [Some(method), Some(future), Some(context)] = (unsafe { words.map(|word| owned(word)) }) else {
+        return;
+    };
+    // SAFETY: `wakeup` takes only exact builtin methods of one argument (METH_O).
+    let call = || unsafe {
+        let Some(function) = ffi::PyCFunction_GetFunction(method.as_ptr()) else { return method.call(&[]) };
+        let this = ffi::PyCFunction_GetSelf(method.as_ptr());
+        Ref::from_owned(function(this, future.as_ptr()))
+    };
+    settle(context::within(&context, call), &method);
+}
+
+fn settle(result: Result<Ref>, callback: &Obj) {
+    if result.is_err() {
+        dispatch::step_failed(callback);
+    }
+}
+
+fn empty_tuple() -> *mut ffi::PyObject {
+    thread_local!(static EMPTY: Cell<*mut ffi::PyObject> = const { Cell::new(ptr::null_mut()) });
+    EMPTY.with(|cell| {
+        if cell.get().is_null() {
+            // SAFETY: attached; the empty tuple is a singleton that this keeps for ever.
+            cell.set(unsafe { ffi::PyTuple_New(0) });
+        }
+        cell.get()
+    })
+}
+
+/// A native `Handle` that is due.
+pub(crate) fn handle(object: Ref) -> Runnable {
+    // SAFETY: one owned reference, as the vtable expects.
+    unsafe { Runnable::from_raw(&HANDLE, [word(object), ptr::null_mut(), ptr::null_mut()]) }
+}
+
+/// A native `TimerHandle` that waits for its time, or is due.
+pub(crate) fn timer(object: Ref) -> Runnable {
+    // SAFETY: one owned reference, as the vtable expects.
+    unsafe { Runnable::from_raw(&TIMER, [word(object), ptr::null_mut(), ptr::null_mut()]) }
+}
+
+/// A handle of asyncio's own type, which the standard library makes for signals.
+pub(crate) fn foreign(object: Ref) -> Runnable {
+    // SAFETY: one owned reference, as the vtable expects.
+    unsafe { Runnable::from_raw(&FOREIGN, [word(object), ptr::null_mut(), ptr::null_mut()]) }
+}
+
+/// A step of a C task.
+pub(crate) fn step(step: Ref, context: Ref) -> Runnable {
+    // SAFETY: owned references, as the vtable expects.
+    unsafe { Runnable::from_raw(&STEP, [word(step), ptr::null_mut(), word(context)]) }
+}
+
+/// A wake-up of a C task by a future.
+pub(crate) fn wakeup(method: Ref, future: Ref, context: Ref) -> Runnable {
+    // SAFETY: owned references, as the vtable expects.
+    unsafe { Runnable::from_raw(&WAKEUP, [word(method), word(future), word(context)]) }
+}
+
+/// Let a handle travel to the loop's thread.
+pub(crate) fn send(runnable: Runnable) -> SendRunnable {
+    // SAFETY: made of Python references only, pushed and run by threads that hold the interpreter's lock.
+    unsafe { SendRunnable::new(runnable) }
+}
+
+/// The native handle in a runnable, if it is one.
+pub(crate) fn handle_of(runnable: &Runnable) -> Option<Ref> {
+    let kinds = [&HANDLE, &TIMER, &FOREIGN];
+    let words = kinds.into_iter().find_map(|kind| runnable.words_of(kind))?;
+    // SAFETY: the runnable owns the reference in word 0 of these kinds.
+    Some(unsafe { Obj::from_ptr(words[0].cast()) }.to_ref())
+}
+
+/// The C function of an exact builtin method that takes one argument, to tell wake-ups from anything else.
+pub(crate) fn builtin_function(object: &Obj) -> Option<usize> {
+    // SAFETY: alive; looks at the type before the fields.
+    unsafe {
+        if ffi::PyCFunction_CheckExact(object.as_ptr()) == 0 || ffi::PyCFunction_GetFlags(object.as_ptr()) != ffi::METH_O
+        {
+            return None;
+        }
+        ffi::PyCFunction_GetFunction(object.as_ptr()).map(|function| function as usize)
+    }
+}

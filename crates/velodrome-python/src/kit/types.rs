@@ -1,0 +1,374 @@
+//! Making heap types: a Rust value behind the fields of a base type, with CPython's life cycle.
+
+use std::ffi::{CStr, c_int, c_void};
+use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+
+use pyo3::ffi;
+
+use super::methods::{GetSet, Method};
+use super::object::{Obj, Raised, Ref, Result, Slot, runtime_error, type_error};
+
+/// Where a type's Rust value lies inside its objects. Written once, before the first object exists.
+pub(crate) struct Layout {
+    offset: AtomicUsize,
+    type_object: AtomicPtr<ffi::PyTypeObject>,
+}
+
+impl Layout {
+    pub(crate) const fn new() -> Self {
+        Self { offset: AtomicUsize::new(0), type_object: AtomicPtr::new(ptr::null_mut()) }
+    }
+
+    pub(crate) fn type_ptr(&self) -> *mut ffi::PyTypeObject {
+        self.type_object.load(Ordering::Relaxed)
+    }
+
+    fn offset(&self) -> usize {
+        self.offset.load(Ordering::Relaxed)
+    }
+}
+
+/// A Rust value that is a Python object.
+pub(crate) trait Native: Sized + 'static {
+    /// The type's name with its module.
+    const NAME: &'static CStr;
+    /// `help()`'s text.
+    const DOC: &'static CStr;
+    /// Whether Python code may subclass it and call it.
+    const OPEN: bool = false;
+    /// Whether its objects have a `__dict__` and weak references of their own (a base may have them already).
+    const DICT: bool = false;
+    /// Whether the value wants to hear of the object's end while the object is still whole (`__del__`).
+    const FINALIZE: bool = false;
+
+    fn layout() -> &'static Layout;
+    fn methods() -> Vec<Method>;
+    fn getset() -> Vec<GetSet> {
+        Vec::new()
+    }
+    /// What `type()` makes; only for open types.
+    fn create() -> Result<Self> {
+        Err(type_error("cannot create instances of this type"))
+    }
+    /// Whether [`Self::repr`] is there; without it the base's stays.
+    const REPR: bool = false;
+    /// `repr()`.
+    fn repr(_this: This<'_, Self>) -> Result<Ref> {
+        super::object::string("")
+    }
+    /// Show every reference held, each exactly once.
+    fn traverse(&self, visit: &mut Visit);
+    /// Drop every reference that may be part of a cycle.
+    fn clear(&self);
+    /// Called once before the object goes; see [`Self::FINALIZE`].
+    fn finalize(_this: This<'_, Self>) {}
+    /// An attribute was set or deleted on an instance; for types that follow overrides.
+    const WATCHES_ATTRIBUTES: bool = false;
+    /// See [`Self::WATCHES_ATTRIBUTES`].
+    fn attribute_changed(_this: This<'_, Self>, _name: &Obj) {}
+}
+
+/// A borrowed object whose type is T's or a subtype of it.
+pub(crate) struct This<'a, T> {
+    object: &'a Obj,
+    value: &'a T,
+}
+
+impl<T> Clone for This<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for This<'_, T> {}
+
+impl<T> Deref for This<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        self.value
+    }
+}
+
+impl<'a, T: Native> This<'a, T> {
+    /// The object.
+    pub(crate) fn object(self) -> &'a Obj {
+        self.object
+    }
+
+    /// The value, for as long as the object is borrowed.
+    pub(crate) fn value(self) -> &'a T {
+        self.value
+    }
+
+    /// See an object as a T.
+    pub(crate) fn of(object: &'a Obj) -> Option<Self> {
+        // SAFETY: checked to have T's layout.
+        object.is_subtype_of(T::layout().type_ptr()).then(|| unsafe { Self::unchecked(object.as_ptr()) })
+    }
+
+    /// # Safety
+    /// `object` is alive for `'a` and of T's type or a subtype.
+    pub(crate) unsafe fn unchecked(object: *mut ffi::PyObject) -> Self {
+        // SAFETY: the caller's promise; `new_object` or `tp_new` put a T at the offset before anyone saw the object.
+        unsafe { Self { object: Obj::from_ptr(object), value: &*value_ptr::<T>(object) } }
+    }
+}
+
+unsafe fn value_ptr<T: Native>(object: *mut ffi::PyObject) -> *mut T {
+    // SAFETY: the offset lies inside the object, which was allocated with T's basicsize.
+    unsafe { object.byte_add(T::layout().offset()).cast::<T>() }
+}
+
+/// What a collector asks with.
+pub(crate) struct Visit {
+    proc: ffi::visitproc,
+    arg: *mut c_void,
+    answer: c_int,
+}
+
+impl Visit {
+    pub(crate) fn slot(&mut self, slot: &Slot) {
+        self.pointer(slot.as_ptr().cast());
+    }
+
+    pub(crate) fn object(&mut self, object: &Ref) {
+        self.pointer(object.as_ptr().cast());
+    }
+
+    /// Show a reference that is known as a pointer only: what the engine was lent.
+    pub(crate) fn pointer(&mut self, object: *mut ()) {
+        if self.answer == 0 && !object.is_null() {
+            // SAFETY: the collector's own function, called with a live object and its own argument.
+            self.answer = unsafe { (self.proc)(object.cast(), self.arg) };
+        }
+    }
+}
+
+/// Run a slot or method body: an unwinding panic becomes RuntimeError, because crossing into C would abort.
+pub(crate) fn guarded<R>(failed: R, body: impl FnOnce() -> Result<R>) -> R {
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(result)) => result,
+        Ok(Err(Raised)) => failed,
+        Err(panic) => {
+            let what = panic.downcast_ref::<&str>().map(ToString::to_string);
+            let what = what.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+            runtime_error(&format!("velodrome has a bug, please report it: {what}"));
+            failed
+        }
+    }
+}
+
+/// Make an object of a closed type around `value`.
+pub(crate) fn new_object<T: Native>(value: T) -> Result<Ref> {
+    let type_object = T::layout().type_ptr();
+    // SAFETY: T's type; GenericAlloc returns zeroed memory of its basicsize, tracked by the collector, or NULL. Nothing
+    // can collect between the allocation and the write: no Python code runs.
+    unsafe {
+        let object = Ref::from_owned(ffi::PyType_GenericAlloc(type_object, 0))?;
+        value_ptr::<T>(object.as_ptr()).write(value);
+        Ok(object)
+    }
+}
+
+unsafe extern "C" fn tp_new<T: Native>(
+    kind: *mut ffi::PyTypeObject,
+    _args: *mut ffi::PyObject,
+    _kwargs: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    guarded(ptr::null_mut(), || {
+        // The value first: an object whose value could not be made must never be seen by the collector.
+        let value = T::create()?;
+        // SAFETY: called by `type` with T's type or a subtype; as in new_object.
+        unsafe {
+            let object = Ref::from_owned(ffi::PyType_GenericAlloc(kind, 0))?;
+            value_ptr::<T>(object.as_ptr()).write(value);
+            Ok(object.into_ptr())
+        }
+    })
+}
+
+unsafe extern "C" fn tp_dealloc<T: Native>(object: *mut ffi::PyObject) {
+    // SAFETY: called by the interpreter for the last reference. Order as CPython's subtype_dealloc: finalizer while
+    // whole, untrack, weak references, dict, value, memory, and the count that heap objects hold on their type.
+    unsafe {
+        let kind = ffi::Py_TYPE(object);
+        if T::FINALIZE && ffi::PyObject_CallFinalizerFromDealloc(object) < 0 {
+            return;
+        }
+        ffi::PyObject_GC_UnTrack(object.cast());
+        if (*kind).tp_weaklistoffset > 0 {
+            ffi::PyObject_ClearWeakRefs(object);
+        }
+        if (*kind).tp_dictoffset > 0 {
+            let dict = object.byte_offset((*kind).tp_dictoffset).cast::<*mut ffi::PyObject>();
+            let found = ptr::replace(dict, ptr::null_mut());
+            ffi::Py_XDECREF(found);
+        }
+        let _ = catch_unwind(AssertUnwindSafe(|| ptr::drop_in_place(value_ptr::<T>(object))));
+        if let Some(free) = (*kind).tp_free {
+            free(object.cast());
+        }
+        ffi::Py_DECREF(kind.cast());
+    }
+}
+
+unsafe extern "C" fn tp_traverse<T: Native>(
+    object: *mut ffi::PyObject,
+    proc: ffi::visitproc,
+    arg: *mut c_void,
+) -> c_int {
+    let mut visit = Visit { proc, arg, answer: 0 };
+    // SAFETY: called by the collector with a live object of T's type.
+    let this = unsafe { This::<T>::unchecked(object) };
+    this.traverse(&mut visit);
+    visit.pointer(this.object().type_ptr().cast());
+    if T::DICT {
+        // SAFETY: the type has the dict offset given in `make_type`; NULL until used.
+        visit.pointer(unsafe { *object.byte_offset((*this.object().type_ptr()).tp_dictoffset).cast() });
+    }
+    visit.answer
+}
+
+unsafe extern "C" fn tp_clear<T: Native>(object: *mut ffi::PyObject) -> c_int {
+    guarded(0, || {
+        // SAFETY: called by the collector with a live object of T's type.
+        unsafe { This::<T>::unchecked(object) }.clear();
+        Ok(0)
+    })
+}
+
+unsafe extern "C" fn tp_finalize<T: Native>(object: *mut ffi::PyObject) {
+    // A finalizer may run while an exception is on its way; that one must be there afterwards.
+    let pending = super::object::take_raised();
+    guarded((), || {
+        // SAFETY: called by the interpreter with a live object of T's type.
+        T::finalize(unsafe { This::<T>::unchecked(object) });
+        Ok(())
+    });
+    if let Some(pending) = pending {
+        super::object::raise_exception(&pending);
+    }
+}
+
+unsafe extern "C" fn tp_repr<T: Native>(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: called by the interpreter with a live object of T's type.
+    guarded(ptr::null_mut(), || T::repr(unsafe { This::unchecked(object) }).map(Ref::into_ptr))
+}
+
+unsafe extern "C" fn tp_setattro<T: Native>(
+    object: *mut ffi::PyObject,
+    name: *mut ffi::PyObject,
+    value: *mut ffi::PyObject,
+) -> c_int {
+    // SAFETY: called by the interpreter with live objects; value is NULL for a deletion.
+    let status = unsafe { ffi::PyObject_GenericSetAttr(object, name, value) };
+    if status == 0 {
+        guarded((), || {
+            // SAFETY: as above; of T's type.
+            T::attribute_changed(unsafe { This::unchecked(object) }, unsafe { Obj::from_ptr(name) });
+            Ok(())
+        });
+    }
+    status
+}
+
+fn slot(number: c_int, function: *mut c_void) -> ffi::PyType_Slot {
+    ffi::PyType_Slot { slot: number, pfunc: function }
+}
+
+/// A table that CPython keeps a pointer to for as long as the type lives, which is for ever.
+fn forever<E>(entries: Vec<E>) -> *mut c_void {
+    Box::leak(entries.into_boxed_slice()).as_mut_ptr().cast()
+}
+
+fn slots<T: Native>(members: Vec<ffi::PyMemberDef>) -> Vec<ffi::PyType_Slot> {
+    let mut methods: Vec<_> = T::methods().into_iter().map(Method::into_def).collect();
+    methods.push(ffi::PyMethodDef::zeroed());
+    let mut getset: Vec<_> = T::getset().into_iter().map(GetSet::into_def).collect();
+    getset.push(ffi::PyGetSetDef::default());
+    let mut slots = vec![
+        slot(ffi::Py_tp_doc, T::DOC.as_ptr().cast_mut().cast()),
+        slot(ffi::Py_tp_dealloc, tp_dealloc::<T> as *mut c_void),
+        slot(ffi::Py_tp_traverse, tp_traverse::<T> as *mut c_void),
+        slot(ffi::Py_tp_clear, tp_clear::<T> as *mut c_void),
+        slot(ffi::Py_tp_methods, forever(methods)),
+        slot(ffi::Py_tp_getset, forever(getset)),
+        slot(ffi::Py_tp_members, forever(members)),
+    ];
+    optional_slots::<T>(&mut slots);
+    slots.push(slot(0, ptr::null_mut()));
+    slots
+}
+
+fn optional_slots<T: Native>(slots: &mut Vec<ffi::PyType_Slot>) {
+    if T::OPEN {
+        slots.push(slot(ffi::Py_tp_new, tp_new::<T> as *mut c_void));
+    }
+    if T::FINALIZE {
+        slots.push(slot(ffi::Py_tp_finalize, tp_finalize::<T> as *mut c_void));
+    }
+    if T::REPR {
+        slots.push(slot(ffi::Py_tp_repr, tp_repr::<T> as *mut c_void));
+    }
+    if T::WATCHES_ATTRIBUTES {
+        slots.push(slot(ffi::Py_tp_setattro, tp_setattro::<T> as *mut c_void));
+    }
+}
+
+fn offset_member(name: &'static CStr, offset: usize) -> ffi::PyMemberDef {
+    ffi::PyMemberDef {
+        name: name.as_ptr(),
+        type_code: ffi::Py_T_PYSSIZET,
+        offset: offset.cast_signed(),
+        flags: ffi::Py_READONLY,
+        doc: ptr::null(),
+    }
+}
+
+fn flags<T: Native>() -> u32 {
+    let kind = if T::OPEN { ffi::Py_TPFLAGS_BASETYPE } else { ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION };
+    (ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_HAVE_GC | kind) as u32
+}
+
+/// Make the type, on top of `base` (None: `object`), and remember its layout.
+pub(crate) fn make_type<T: Native>(base: Option<&Obj>) -> Result<Ref> {
+    // SAFETY: a base is checked to be a type; basicsize is set once a type is ready.
+    let base_size = match base {
+        None => size_of::<ffi::PyObject>(),
+        Some(base) if unsafe { ffi::PyType_Check(base.as_ptr()) != 0 } => {
+            unsafe { (*base.as_ptr().cast::<ffi::PyTypeObject>()).tp_basicsize }.cast_unsigned()
+        }
+        Some(_) => return Err(type_error("the base of a native type must be a type")),
+    };
+    let offset = base_size.next_multiple_of(align_of::<T>());
+    let words = (offset + size_of::<T>()).next_multiple_of(size_of::<usize>());
+    let word = size_of::<usize>();
+    let (size, members) = if T::DICT {
+        let members =
+            vec![offset_member(c"__dictoffset__", words), offset_member(c"__weaklistoffset__", words + word)];
+        (words + 2 * word, members)
+    } else {
+        (words, Vec::new())
+    };
+    let mut members = members;
+    members.push(ffi::PyMemberDef::default());
+    T::layout().offset.store(offset, Ordering::Relaxed);
+    let mut slots = slots::<T>(members);
+    let mut spec = ffi::PyType_Spec {
+        name: T::NAME.as_ptr(),
+        basicsize: c_int::try_from(size).map_err(|_| type_error("a base type is too large"))?,
+        itemsize: 0,
+        flags: flags::<T>(),
+        slots: slots.as_mut_ptr(),
+    };
+    let bases = base.map_or(ptr::null_mut(), Obj::as_ptr);
+    // SAFETY: attached; spec and slots live until the call returns, the tables they point to for ever.
+    let made = unsafe { Ref::from_owned(ffi::PyType_FromSpecWithBases(&raw mut spec, bases))? };
+    T::layout().type_object.store(made.as_ptr().cast(), Ordering::Relaxed);
+    // One count for the layout: native code makes objects of the type for as long as the process lives.
+    std::mem::forget(made.clone());
+    Ok(made)
+}

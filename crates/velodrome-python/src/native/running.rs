@@ -1,0 +1,59 @@
+//! Running turns: the phases of the engine, with Python's lock let go around the wait that blocks.
+
+use std::rc::Rc;
+
+use velodrome_engine::driver::Timeout;
+use velodrome_engine::event_loop::EventLoop;
+use velodrome_engine::ready::Flow;
+
+use super::dispatch;
+use super::event_loop::Loop;
+use crate::kit::gil;
+use crate::kit::methods::Method;
+use crate::kit::object::{Ref, Result, none, raise_os_error};
+use crate::kit::types::This;
+
+/// One turn. A wait that cannot block keeps the lock: letting it go could cost 5 ms where another thread computes.
+fn turn(this: This<'_, Loop>, engine: &EventLoop) -> Result<()> {
+    let waited = match engine.timeout(this.now_ns()?) {
+        Timeout::Zero => engine.wait(Timeout::Zero),
+        timeout => gil::detached(|| engine.wait(timeout)),
+    };
+    waited.map_err(|error| raise_os_error(&error))?;
+    gil::check_signals()?;
+    engine.dispatch();
+    if engine.hub().timer_count() > 0 {
+        engine.expire(this.now_ns()?);
+    }
+    match engine.run_ready() {
+        Flow::Continue => Ok(()),
+        Flow::Leave => dispatch::rethrow(),
+    }
+}
+
+/// Turns until `stop()`, or until an exception leaves.
+fn run(this: This<'_, Loop>) -> Result<Ref> {
+    let engine: Rc<EventLoop> = this.engine_shared()?;
+    let _entered = dispatch::enter(this, &engine);
+    loop {
+        turn(this, &engine)?;
+        if engine.is_stopping() {
+            return Ok(none());
+        }
+    }
+}
+
+/// asyncio's private single turn, which tools that nest loops call.
+fn run_once(this: This<'_, Loop>) -> Result<Ref> {
+    let engine: Rc<EventLoop> = this.engine_shared()?;
+    let _entered = dispatch::enter(this, &engine);
+    turn(this, &engine)?;
+    Ok(none())
+}
+
+pub(crate) fn methods() -> Vec<Method> {
+    vec![
+        Method::noargs::<Loop, _>(c"_run", run, c"Run turns until stop()."),
+        Method::noargs::<Loop, _>(c"_run_once", run_once, c"Run one turn."),
+    ]
+}

@@ -1,0 +1,214 @@
+//! The loop's scheduling methods: `call_soon` and its relatives, futures and tasks.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use velodrome_engine::ready::Runnable;
+
+use super::event_loop::Loop;
+use super::handle;
+use crate::kit::methods::{Args, Method};
+use crate::kit::names::{Imported, Name, Names};
+use crate::kit::object::{Obj, Ref, Result, float, none, runtime_error, type_error, value_error};
+use crate::kit::runnables;
+use crate::kit::types::This;
+
+static CONTEXT: Name = Name::new("context");
+static TASK: Imported = Imported::new("asyncio.tasks", "Task");
+static FUTURE: Imported = Imported::new("asyncio.futures", "Future");
+static CREATE_TASK: Imported = Imported::new("velodrome._inherited", "create_task");
+static CHECK_CALLBACK: Name = Name::new("_check_callback");
+static LOOP_NAME: Names<1> = Names::new(["loop"]);
+
+const NANOS: f64 = 1e9;
+
+/// As `time.monotonic()` turns nanoseconds into seconds.
+pub(crate) fn seconds(nanoseconds: u64) -> f64 {
+    nanoseconds as f64 / NANOS
+}
+
+/// A point in time for the turn: a deadline at or before it is due.
+pub(crate) fn floor_ns(seconds: f64) -> u64 {
+    (seconds * NANOS) as u64
+}
+
+/// The first nanosecond at which `loop.time()` is not before `when`, so that a timer is never early by its own clock.
+fn deadline(when: f64) -> u64 {
+    let mut nanoseconds = (when * NANOS).ceil() as u64;
+    while seconds(nanoseconds) < when && nanoseconds < u64::MAX {
+        // Floats beyond 2^53 ns (104 days of uptime) have steps of more than one.
+        nanoseconds = nanoseconds.saturating_add(1 + (nanoseconds >> 53));
+    }
+    nanoseconds
+}
+
+/// What `_asyncio` passes to `call_soon`, learnt from a task at import; 0 when not known, and then every callback gets
+/// a handle.
+static STEP_TYPE: AtomicUsize = AtomicUsize::new(0);
+static WAKEUP_FUNCTION: AtomicUsize = AtomicUsize::new(0);
+
+/// Learn how steps and wake-ups of C tasks look. Samples that are not private to `_asyncio` teach nothing.
+pub(crate) fn learn(step: &Obj, wakeup: &Obj) {
+    if step.type_name() == "TaskStepMethWrapper" {
+        STEP_TYPE.store(step.type_ptr() as usize, Ordering::Relaxed);
+    }
+    if let Some(function) = runnables::builtin_function(wakeup) {
+        WAKEUP_FUNCTION.store(function, Ordering::Relaxed);
+    }
+}
+
+/// A queue entry without a handle, if the callback is one that nobody can cancel.
+fn shortcut(callback: &Obj, args: Args<'_>, context: &Obj) -> Option<Runnable> {
+    if !crate::kit::context::is_context(context) {
+        return None;
+    }
+    match args.get(1) {
+        None if callback.type_ptr() as usize == STEP_TYPE.load(Ordering::Relaxed) => {
+            Some(runnables::step(callback.to_ref(), context.to_ref()))
+        }
+        Some(future) if args.len() == 2 => {
+            let known = WAKEUP_FUNCTION.load(Ordering::Relaxed);
+            (known != 0 && runnables::builtin_function(callback) == Some(known))
+                .then(|| runnables::wakeup(callback.to_ref(), future.to_ref(), context.to_ref()))
+        }
+        _ => None,
+    }
+}
+
+fn call_soon(this: This<'_, Loop>, args: Args<'_>) -> Result<Ref> {
+    let callback = args.required(0, "call_soon", "callback")?;
+    let context = args.only_keyword("call_soon", CONTEXT.get()?)?;
+    if this.debug() {
+        check_thread(this)?;
+        check_callback(this, callback, "call_soon")?;
+    } else if let Some(context) = context
+        && let Some(runnable) = shortcut(callback, args, context)
+    {
+        this.engine()?.hub().ready.push(runnable);
+        return Ok(this.spent.get_or_none());
+    }
+    this.engine()?;
+    let handle = handle::new(this, callback, args, 1, context)?;
+    this.engine()?.hub().ready.push(runnables::handle(handle.clone()));
+    Ok(handle)
+}
+
+fn call_soon_threadsafe(this: This<'_, Loop>, args: Args<'_>) -> Result<Ref> {
+    let callback = args.required(0, "call_soon_threadsafe", "callback")?;
+    let context = args.only_keyword("call_soon_threadsafe", CONTEXT.get()?)?;
+    this.engine()?;
+    if this.debug() {
+        check_callback(this, callback, "call_soon_threadsafe")?;
+    }
+    let handle = handle::new(this, callback, args, 1, context)?;
+    push_from_anywhere(this, runnables::handle(handle.clone()))?;
+    Ok(handle)
+}
+
+/// On the loop's thread straight into the queue, so that its order with `call_soon` holds; elsewhere by the inbox.
+pub(crate) fn push_from_anywhere(this: This<'_, Loop>, runnable: Runnable) -> Result<()> {
+    let engine = this.engine_shared()?;
+    if this.on_own_thread() {
+        engine.hub().ready.push(runnable);
+        return Ok(());
+    }
+    engine.inbox().push(runnables::send(runnable)).map_err(|_| runtime_error("Event loop is closed"))
+}
+
+fn call_later(this: This<'_, Loop>, args: Args<'_>) -> Result<Ref> {
+    let delay = args.required(0, "call_later", "delay")?;
+    if delay.is_none() {
+        return Err(type_error("delay must not be None"));
+    }
+    let when = if delay.is_float() {
+        this.now()? + delay.as_double()?
+    } else {
+        float(this.now()?)?.add(delay)?.as_double()?
+    };
+    schedule(this, when, args, "call_later")
+}
+
+fn call_at(this: This<'_, Loop>, args: Args<'_>) -> Result<Ref> {
+    let when = args.required(0, "call_at", "when")?;
+    if when.is_none() {
+        return Err(type_error("when cannot be None"));
+    }
+    schedule(this, when.as_double()?, args, "call_at")
+}
+
+fn schedule(this: This<'_, Loop>, when: f64, args: Args<'_>, method: &str) -> Result<Ref> {
+    let callback = args.required(1, method, "callback")?;
+    let context = args.only_keyword(method, CONTEXT.get()?)?;
+    let engine = this.engine_shared()?;
+    if this.debug() {
+        check_thread(this)?;
+        check_callback(this, callback, method)?;
+    }
+    if when.is_nan() {
+        return Err(value_error("Invalid time: NaN (not a number)"));
+    }
+    let handle = handle::new_timer(this, when, callback, args.raw_from(2), context)?;
+    let key = engine.hub().call_at(deadline(when), runnables::timer(handle.clone()));
+    handle::set_key(&handle, key)?;
+    Ok(handle)
+}
+
+/// asyncio's `_check_thread`: only in debug mode, and only while the loop runs.
+fn check_thread(this: This<'_, Loop>) -> Result<()> {
+    if !this.is_running() || this.on_own_thread() {
+        return Ok(());
+    }
+    Err(runtime_error("Non-thread-safe operation invoked on an event loop other than the current one"))
+}
+
+fn check_callback(this: This<'_, Loop>, callback: &Obj, method: &str) -> Result<()> {
+    let method = crate::kit::object::string(method)?;
+    this.object().call_method(CHECK_CALLBACK.get()?, [callback, &method]).map(drop)
+}
+
+fn time(this: This<'_, Loop>) -> Result<Ref> {
+    float(seconds(this.engine_clock()))
+}
+
+fn create_future(this: This<'_, Loop>) -> Result<Ref> {
+    FUTURE.get()?.call_named(&[this.object()], 1, LOOP_NAME.get()?)
+}
+
+/// The plain case natively; a factory, debug mode or any keyword goes through this Python's own method, so that names,
+/// contexts and `eager_start` are treated as its asyncio does.
+fn create_task(this: This<'_, Loop>, args: Args<'_>) -> Result<Ref> {
+    if args.len() == 1 && !args.has_keywords() && this.task_factory.is_empty() && !this.debug() {
+        this.engine()?;
+        let coroutine = args.required(0, "create_task", "coro")?;
+        return TASK.get()?.call_named(&[coroutine, this.object()], 1, LOOP_NAME.get()?);
+    }
+    args.forward(CREATE_TASK.get()?, this.object())
+}
+
+/// A handle made elsewhere becomes due: the standard library's, for a signal.
+fn add_callback(this: This<'_, Loop>, handle: &Obj) -> Result<Ref> {
+    push_from_anywhere(this, runnables::foreign(handle.to_ref()))?;
+    Ok(none())
+}
+
+fn wake(this: This<'_, Loop>) -> Result<Ref> {
+    this.engine_shared()?.inbox().wake();
+    Ok(none())
+}
+
+pub(crate) fn methods() -> Vec<Method> {
+    vec![
+        Method::fast::<Loop, _>(c"call_soon", call_soon, c"Schedule callback(*args) for the next turn."),
+        Method::fast::<Loop, _>(c"call_later", call_later, c"Schedule callback(*args) in delay seconds."),
+        Method::fast::<Loop, _>(c"call_at", call_at, c"Schedule callback(*args) at a time of loop.time()."),
+        Method::fast::<Loop, _>(
+            c"call_soon_threadsafe",
+            call_soon_threadsafe,
+            c"Like call_soon(), from any thread.",
+        ),
+        Method::noargs::<Loop, _>(c"time", time, c"The loop's clock, as time.monotonic() counts."),
+        Method::noargs::<Loop, _>(c"create_future", create_future, c"A Future of this loop."),
+        Method::fast::<Loop, _>(c"create_task", create_task, c"Schedule a coroutine as a Task."),
+        Method::one::<Loop, _>(c"_add_callback", add_callback, c"Schedule a handle that exists."),
+        Method::noargs::<Loop, _>(c"_write_to_self", wake, c"Wake the loop up."),
+    ]
+}

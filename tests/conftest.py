@@ -1,0 +1,199 @@
+"""The language of the tests.
+
+``loop``, ``new_loop``    a loop of the kind under test, or as many as wanted; closed at the end of the test
+``run(coroutine)``        runs it on ``loop`` within a deadline
+``errors``                what the exception handlers of these loops were told; must be empty at the end
+``oracle``                a loop of asyncio's own, for tests that compare
+``script(source, ...)``   runs a program in a process of its own
+
+Nothing outlives a test: descriptors and threads are counted before and after, and every warning is an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kinds import KINDS
+
+DEADLINE = 10
+"""Seconds that any wait in a test may take: far more than it needs on a busy machine."""
+
+TESTS = Path(__file__).parent
+
+
+class Errors(list[dict[str, Any]]):
+    """The contexts that exception handlers received."""
+
+    def take(self) -> list[dict[str, Any]]:
+        """The contexts so far, which thereby count as expected."""
+        taken = list(self)
+        self.clear()
+        return taken
+
+    def take_one(self) -> dict[str, Any]:
+        """The only context so far."""
+        (context,) = self.take()
+        return context
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "kind" in metafunc.fixturenames:
+        mark = metafunc.definition.get_closest_marker("velodrome_only")
+        ours_only = mark is not None and mark.kwargs.get("when", True)
+        metafunc.parametrize("kind", [kind for kind in KINDS if not (ours_only and kind == "asyncio")])
+
+
+@pytest.fixture
+def kind() -> str:
+    """The name of the loop under test; pytest_generate_tests gives it its values."""
+    raise AssertionError("always parametrised")
+
+
+@pytest.fixture
+def errors() -> Iterator[Errors]:
+    errors = Errors()
+    yield errors
+    gc.collect()  # a task whose exception nobody asked for complains when it dies
+    assert not errors.take()
+
+
+@pytest.fixture
+def new_loop(kind: str, errors: Errors) -> Iterator[Callable[[], asyncio.AbstractEventLoop]]:
+    loops = []
+
+    def new_loop() -> asyncio.AbstractEventLoop:
+        loop = KINDS[kind]()
+        loop.set_exception_handler(lambda loop, context: errors.append(context))
+        loops.append(loop)
+        return loop
+
+    yield new_loop
+    for loop in loops:
+        if not loop.is_closed():
+            _wind_up(loop)
+
+
+def _wind_up(loop: asyncio.AbstractEventLoop) -> None:
+    """Close a loop as asyncio.run() does, so that what a test has left behind is its own fault."""
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
+
+
+@pytest.fixture
+def loop(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> asyncio.AbstractEventLoop:
+    return new_loop()
+
+
+@pytest.fixture
+def run(loop: asyncio.AbstractEventLoop) -> Callable[[Coroutine[Any, Any, Any]], Any]:
+    def run(main: Coroutine[Any, Any, Any]) -> Any:
+        return loop.run_until_complete(asyncio.wait_for(main, DEADLINE))
+
+    return run
+
+
+@pytest.fixture
+def oracle() -> Iterator[asyncio.AbstractEventLoop]:
+    loop = asyncio.SelectorEventLoop()
+    yield loop
+    loop.close()
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a Python program in a process of its own; options of the interpreter go before its name."""
+
+    def script(
+        source: str,
+        *arguments: str,
+        options: tuple[str, ...] = (),
+        status: int | None = 0,
+        **environment: str,
+    ) -> subprocess.CompletedProcess[str]:
+        path = tmp_path / "script.py"
+        path.write_text(textwrap.dedent(source))
+        done = run_python(*options, str(path), *arguments, cwd=tmp_path, **environment)
+        assert status is None or done.returncode == status, done.stderr
+        return done
+
+    return script
+
+
+def run_python(
+    *arguments: str, cwd: Path | None = None, stdin: str = "", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the interpreter of the tests, with their modules on its path."""
+    paths = [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), **environment},
+        capture_output=True,
+        text=True,
+        input=stdin,
+        timeout=DEADLINE * 2,
+    )
+
+
+@pytest.fixture(autouse=True)
+def nothing_outlives_a_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    descriptors, threads = open_descriptors(), running_threads()
+    yield
+    gc.collect()
+    # A thread that was told to end, and the descriptors it holds, may take a moment to go.
+    give_up = time.monotonic() + DEADLINE / 5
+    while outlived(descriptors, threads) and time.monotonic() < give_up:
+        time.sleep(0.01)
+    assert not outlived(descriptors, threads)
+
+
+def outlived(descriptors: set[tuple[int, str]], threads: set[object]) -> set[object]:
+    """The descriptors and threads of now that were not there before."""
+    return (open_descriptors() - descriptors) | (running_threads() - threads)
+
+
+def open_descriptors() -> set[tuple[int, str]]:
+    """The descriptors of this process, and what they refer to."""
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found.add((int(name), os.readlink(f"/proc/self/fd/{name}")))
+        except FileNotFoundError:  # the one that listed the folder
+            continue
+    return found
+
+
+def running_threads() -> set[object]:
+    """Python's threads, and the native ones that are not ours: resolver threads of velodrome may stay on."""
+    native = set()
+    for thread in os.listdir("/proc/self/task"):
+        try:
+            name = Path(f"/proc/self/task/{thread}/comm").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if not name.startswith("velodrome"):
+            native.add(int(thread))
+    return native.union(thread.name for thread in threading.enumerate())
+
+
+async def turns(count: int = 1) -> None:
+    """Let the loop turn."""
+    for _ in range(count):
+        await asyncio.sleep(0)
