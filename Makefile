@@ -30,7 +30,7 @@ RUST_SOURCES := Cargo.toml $(wildcard Cargo.lock) pyproject.toml \
 		-name '*.rs' -o -name '*.toml' -o -name '*.md')
 PYTHON_CODE := python tests tools examples benchmarks
 
-# (A comma in the words would end them.)
+# (A comma in the words would end them, an apostrophe the shell's.)
 say = @printf '\n\033[1m== %s\033[0m\n' '$(1)'
 path_of = $(patsubst $(1)=%,%,$(filter $(1)=%,$(PYTHONS)))
 
@@ -100,10 +100,10 @@ test-demo: need-python $(VENV)/.built
 test-python: build  ## pytest on each Python, and once more with the portable driver
 	@for version in $(VERSIONS); do \
 		printf '\n\033[1m== pytest on Python %s\033[0m\n' $$version; \
-		.venv/$$version/bin/python -m pytest $(ARGS); \
+		VELODROME_REQUIRED=1 .venv/$$version/bin/python -m pytest $(ARGS); \
 	done
 	$(call say,pytest on Python $(ONE) with the portable driver)
-	VELODROME_DRIVER=portable $(VENV)/bin/python -m pytest $(ARGS)
+	VELODROME_REQUIRED=1 VELODROME_DRIVER=portable $(VENV)/bin/python -m pytest $(ARGS)
 
 .PHONY: lint
 lint: need-python lint-rust lint-python stubs  ## rustfmt, clippy, rustdoc, ruff, mypy, stubtest
@@ -138,14 +138,14 @@ format: need-python $(VENV)/.lint-tools  ## rustfmt and ruff put things right wh
 
 .PHONY: conformance
 conformance: build  ## CPython's own asyncio tests on our loop, each Python and driver
-	$(call say,CPython's tests)
+	$(call say,The tests of CPython)
 	$(VENV)/bin/python tests/conformance/run_cpython.py velodrome --jobs 2 \
 		$(VERSIONS:%=--python .venv/%/bin/python) \
 		$(foreach driver,$(or $(DRIVER),epoll portable),--driver $(driver)) $(ARGS)
 
 .PHONY: soak
 soak: need-python $(VENV)/.built  ## the tests that take minutes or thousands of descriptors
-	ulimit -n "$$(ulimit -Hn)"; $(VENV)/bin/python -m pytest -m slow --timeout 1200 $(ARGS)
+	ulimit -n "$$(ulimit -Hn)"; VELODROME_REQUIRED=1 $(VENV)/bin/python -m pytest -m slow --timeout 1200 $(ARGS)
 
 .PHONY: bench
 bench: need-python $(VENV)/.built  ## against asyncio, uvloop and others: the whole table

@@ -100,8 +100,10 @@ class Experiment:
         )()
 
     def served(self) -> dict:
-        seconds = ["--seconds", str(self.seconds)]
-        with self.driven(self.server_command(), seconds, wrk=self.row.http) as (server, load):
+        amount = (
+            ["--messages", str(self.row.messages)] if self.row.messages else ["--seconds", str(self.seconds)]
+        )
+        with self.driven(self.server_command(), amount, wrk=self.row.http) as (server, load):
             return measure.processor(server.pid, load) | {"peak_kb": measure.peak_memory(server.pid)}
 
     def primitive(self) -> dict:

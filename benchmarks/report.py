@@ -27,6 +27,8 @@ class Figure:
     higher_is_better: bool = False
 
     def of(self, row: Row, figures: dict) -> float | None:
+        if self.key == "user_us" and row.figure != "cpu_us":
+            return None  # beside a thread that spins, what the server takes says nothing
         return figures.get(self.key or row.figure)
 
 

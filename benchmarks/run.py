@@ -69,7 +69,7 @@ def attempt(experiment: Experiment, what: Callable[[], dict]) -> dict:
     """A failure is a result: it is kept with its reason, and the other loops go on."""
     try:
         return what()
-    except (Failed, OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
+    except (Failed, OSError, subprocess.SubprocessError, ValueError, KeyError, ArithmeticError) as error:
         say(f"    {experiment.loop}: {error}")
         return {"error": f"{type(error).__name__}: {error}"}
 
@@ -115,8 +115,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rows", nargs="+", choices=names, metavar="ROW", help=", ".join(names))
     parser.add_argument("--loops", nargs="+", metavar="LOOP", help="default: all that this Python has")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3.0, help="length of a round")
-    parser.add_argument("--quick", action="store_true", help="fewer rows, one short round, no callgrind")
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of a round")
+    parser.add_argument("--quick", action="store_true", help="fewer rows, two short rounds, no callgrind")
     parser.add_argument("--no-calls", dest="calls", action="store_false", help="leave strace out")
     parser.add_argument(
         "--no-instructions", dest="instructions", action="store_false", help="leave callgrind out"
@@ -131,7 +131,7 @@ def parse() -> argparse.Namespace:
 
 def quicken(options: argparse.Namespace) -> argparse.Namespace:
     options.rows = options.rows or [row.name for row in ROWS if row.name not in QUICK_LEAVES_OUT]
-    options.rounds, options.seconds = 1, min(options.seconds, 0.7)
+    options.rounds, options.seconds = min(options.rounds, 2), min(options.seconds, 0.5)
     options.instructions = False
     return options
 

@@ -218,19 +218,16 @@ class TestHandlersOfPython:
             raise LookupError("from the handler")
 
         handle(raising)
-        thread = None
 
-        def kill():
-            nonlocal thread
-            thread = kill_from_a_thread()
+        def kill_soon():
+            # A moment later, so that the loop most likely waits; whenever it comes, it leaves the run.
+            time.sleep(0.02)
+            os.kill(os.getpid(), USR1)
 
-        loop.call_soon(kill)
-        loop.call_later(DEADLINE, loop.stop)
-        try:
-            with pytest.raises(LookupError):
-                loop.run_forever()
-        finally:
-            thread.join()
+        handle(raising)
+        with pytest.raises(LookupError):
+            threading.Thread(target=kill_soon).start()
+            loop.run_forever()
         one_turn(loop)
 
 

@@ -86,7 +86,8 @@ def demonstrate(title: str, command: list[str]) -> int:
     port = free_port()
     print(f"\n{title}: {' '.join(command)} {port}", flush=True)
     everyone = threading.Barrier(CLIENTS)
-    with running([*command, str(port)]), ThreadPoolExecutor(CLIENTS) as pool:
+    # The server goes first, so that no client waits for it.
+    with ThreadPoolExecutor(CLIENTS) as pool, running([*command, str(port)]):
         talks = list(pool.map(lambda number: talk(port, number, everyone), range(1, CLIENTS + 1)))
     wrong = 0
     for said, answer in talks:

@@ -71,11 +71,15 @@ static void echo_stream(int fd) {
     if (length <= 0 || send_all(fd, buffer, length)) close(fd);
 }
 
-static void echo_datagram(int fd) {
+/* One socket serves all: it is emptied at one go, or every datagram would cost an epoll_wait. */
+static void echo_datagrams(int fd) {
     struct sockaddr_in from;
-    socklen_t size = sizeof from;
-    ssize_t length = recvfrom(fd, buffer, sizeof buffer, 0, (struct sockaddr *)&from, &size);
-    if (length >= 0) sendto(fd, buffer, length, 0, (struct sockaddr *)&from, size);
+    for (;;) {
+        socklen_t size = sizeof from;
+        ssize_t length = recvfrom(fd, buffer, sizeof buffer, 0, (struct sockaddr *)&from, &size);
+        if (length < 0) return;
+        sendto(fd, buffer, length, 0, (struct sockaddr *)&from, size);
+    }
 }
 
 int main(int argc, char **argv) {
@@ -91,7 +95,7 @@ int main(int argc, char **argv) {
             if (fd != listener)
                 echo_stream(fd);
             else if (udp)
-                echo_datagram(fd);
+                echo_datagrams(fd);
             else
                 accept_one(fd);
         }

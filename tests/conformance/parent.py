@@ -141,8 +141,6 @@ class FileRun:
         """Child after child, each begins behind the test that ended the one before."""
         for restart in range(self.limits.restarts + 1):
             child = self._child(skip=self.tests)
-            for mark, pattern in MARKS.items():
-                self.marks[mark] += len(pattern.findall(child.stderr))
             if restart == 0:
                 self.listed = child.listed
             self.tests.update(child.tests)
@@ -185,6 +183,8 @@ class FileRun:
         finally:
             shutil.rmtree(tmp, ignore_errors=True)
         self.stderr.append(child.stderr)
+        for mark, pattern in MARKS.items():
+            self.marks[mark] += len(pattern.findall(child.stderr))
         return child
 
     def _child_in(self, tmp, only, skip):

@@ -157,6 +157,7 @@ def run_all(suite, args, entries):
 
 def targets(suite, args):
     for python in args.python or [sys.executable]:
+        python = os.path.abspath(python)  # the children run elsewhere; not its real path, or a venv is lost
         version = ask(python, "import platform; print(platform.python_version())")
         for driver in args.driver or [None]:
             yield parent.Target(suite.name, args.loop, python, version, driver, args.impl)

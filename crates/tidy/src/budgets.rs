@@ -12,17 +12,13 @@ pub const MEDIAN: usize = 6;
 
 /// A file that is too long.
 pub fn file(source: &Source) -> Option<Finding> {
-    let lines = if source.is_rust() { product_lines(source) } else { source.text.lines().count() };
-    let stub = source.path.ends_with(".pyi"); // as long as what it describes
-    (lines > FILE && !stub).then(|| {
+    let text = if source.is_rust() { &source.product } else { &source.text };
+    let lines = text.trim_end().lines().count();
+    // Tests are as long as what they test, stubs as what they describe.
+    let exempt = source.path.starts_with("tests/") || source.path.ends_with(".pyi");
+    (lines > FILE && !exempt).then(|| {
         Finding::new(&source.path, 0, format!("{lines} lines, {FILE} at most: split it by phase or object"))
     })
-}
-
-/// Up to the first of the lines at the end that are blank without the tests. A test file counts whole.
-fn product_lines(source: &Source) -> usize {
-    let product = source.product.trim_end().lines().count();
-    if product == 0 { source.text.lines().count() } else { product }
 }
 
 /// Functions that are too long, tests included.
@@ -96,6 +92,7 @@ mod tests {
     fn tests_are_not_counted() {
         let tests = format!("fn a() {{}}\n#[cfg(test)]\nmod tests {{\n{}}}\n", "fn a() {}\n".repeat(FILE));
         assert_eq!(file(&source(&tests)), None);
+        assert_eq!(file(&Source::new("tests/test_a.py", &"a()\n".repeat(FILE + 1))), None);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! One place decides about platforms: a `cfg` stands on a `mod` line, or in the file that is there for it.
+//! One place decides about platforms: a `cfg` stands on a `mod` line, or in the file that is there for it. Whether
+//! debug assertions are on is no platform.
 
 use crate::Finding;
 use crate::source::{Source, is_for_tests, words};
@@ -19,7 +20,12 @@ pub fn cfgs(source: &Source) -> Vec<Finding> {
     }
     let lines: Vec<&str> = source.product.lines().map(str::trim).collect();
     (0..lines.len())
-        .filter(|&n| says_cfg(lines[n]) && !is_for_tests(lines[n]) && !is_on_mod(&lines[n..]))
+        .filter(|&n| {
+            says_cfg(lines[n])
+                && !lines[n].contains("(debug_assertions)")
+                && !is_for_tests(lines[n])
+                && !is_on_mod(&lines[n..])
+        })
         .map(|n| Finding::new(&source.path, n + 1, "a `cfg` belongs on a `mod` line or into driver/mod.rs"))
         .collect()
 }
@@ -58,6 +64,7 @@ mod tests {
         assert_eq!(count("src/hub.rs", "#[cfg(epoll)]\n#[path = \"a.rs\"]\npub(crate) mod a;"), 0);
         assert_eq!(count("src/hub.rs", "#[cfg(test)]\nmod tests {\n    #[cfg(epoll)]\n    fn f() {}\n}"), 0);
         assert_eq!(count("src/driver/mod.rs", "fn f() { if cfg!(epoll) {} }"), 0);
+        assert_eq!(count("src/hub.rs", "fn f() { if cfg!(debug_assertions) {} }"), 0);
         assert_eq!(count("build.rs", "#[cfg(unix)]\nfn f() {}"), 0);
         assert_eq!(count("src/hub.rs", "// #[cfg(epoll)]\nfn f() { reads_cfg(a) }"), 0);
     }

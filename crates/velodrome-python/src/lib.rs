@@ -1,1 +1,43 @@
-//! x
+//! `velodrome._core`: the only crate that knows Python. What it shows to Python is listed in this file.
+
+mod kit;
+mod native;
+
+use pyo3::prelude::*;
+
+use kit::object::{Obj, Ref, Result};
+
+/// The extension module behind the package `velodrome`.
+#[pymodule]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    kit::module::install(module, native_types())?;
+    module.add_function(wrap_pyfunction!(learn, module)?)?;
+    module.add_function(wrap_pyfunction!(info, module)?)?;
+    Ok(())
+}
+
+/// Every native type with the Python class that is its base, in the order in which they are made.
+fn native_types() -> [(&'static str, fn() -> Result<Ref>); 4] {
+    [
+        ("Handle", native::handle::make_handle_type),
+        ("TimerHandle", native::handle::make_timer_handle_type),
+        ("StreamTransport", native::transport::make_type),
+        ("Loop", native::event_loop::make_type),
+    ]
+}
+
+/// Learn how the steps and wake-ups of C tasks look, so that they need no handle.
+#[pyfunction]
+fn learn(step: &Bound<'_, PyAny>, wakeup: &Bound<'_, PyAny>) {
+    native::scheduling::learn(Obj::of(step), Obj::of(wakeup));
+}
+
+/// Versions, for bug reports.
+#[pyfunction]
+fn info() -> Vec<(&'static str, &'static str)> {
+    vec![
+        ("velodrome", env!("CARGO_PKG_VERSION")),
+        ("rustc", env!("VELODROME_RUSTC")),
+        ("profile", if cfg!(debug_assertions) { "debug" } else { "release" }),
+    ]
+}

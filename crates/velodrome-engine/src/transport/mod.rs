@@ -59,6 +59,8 @@ pub trait Protocol {
     fn drained(&self) {}
     /// A system call failed and the transport is about to be closed for it; `doing` says what it was doing.
     fn failed(&self, _error: &io::Error, _doing: &'static str) {}
+    /// [`Self::connection_lost`] has been queued: the moment to remember the caller's surroundings.
+    fn losing(&self) {}
     /// The transport is closed; its descriptor is closed after this returns. Once, last.
     fn connection_lost(&self, error: Option<io::Error>);
     /// The loop is going away without closing its transports: let go of everything, call no one.

@@ -130,6 +130,12 @@ impl Stream {
         self.fd
     }
 
+    /// The loop's hub.
+    #[must_use]
+    pub fn hub(&self) -> &Rc<Hub> {
+        &self.hub
+    }
+
     /// Whether `close`, `abort` or an error has begun the end.
     #[must_use]
     pub fn is_closing(&self) -> bool {
@@ -140,6 +146,24 @@ impl Stream {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.descriptor.borrow().is_none()
+    }
+
+    /// Whether the report of the end is due or done: writes are dropped.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.lost.get() > 0
+    }
+
+    /// Whether the user stopped reading.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.paused.get()
+    }
+
+    /// Whether the protocol was told to pause writing.
+    #[must_use]
+    pub fn writing_paused(&self) -> bool {
+        self.flow.borrow().is_paused()
     }
 
     /// Whether data would be delivered if it came.
@@ -295,7 +319,7 @@ impl Stream {
         if self.closing.get() || self.eof.replace(true) {
             return;
         }
-        self.flush_deferred();
+        self.flush_gathered();
         if self.queue.borrow().is_empty() {
             self.shutdown_write();
         }
@@ -306,7 +330,7 @@ impl Stream {
         if self.closing.replace(true) {
             return;
         }
-        self.flush_deferred();
+        self.flush_gathered();
         if self.lost.get() == 0 && self.queue.borrow().is_empty() {
             self.lose(None);
         } else {
@@ -338,6 +362,9 @@ impl Stream {
         self.error.set(error);
         if let Some(registration) = self.registration() {
             let _ = self.hub.reactor.set_interest_now(&registration, Interest::NONE);
+        }
+        if let Some(protocol) = self.protocol() {
+            protocol.losing();
         }
         self.hub.ready.push(Runnable::from_rc(Rc::clone(self), LOST));
     }
@@ -469,7 +496,8 @@ impl Stream {
         self.deferred.set(false);
     }
 
-    fn flush_deferred(self: &Rc<Self>) {
+    /// Send now what was put off to the end of the turn.
+    pub fn flush_gathered(self: &Rc<Self>) {
         if self.deferred.get() && self.lost.get() == 0 {
             self.flush();
         }

@@ -89,26 +89,3 @@ impl AsRef<[u8]> for Lent {
 pub(crate) fn lend(object: &Obj) -> Chunk {
     Chunk::Shared(Box::new(Lent(object.to_ref())))
 }
-
-/// Receive up to `size` bytes straight into a new `bytes` object of exactly the length received.
-pub(crate) fn receive_bytes(
-    size: usize,
-    recv: &mut dyn FnMut(&mut [u8]) -> io::Result<usize>,
-) -> Result<(io::Result<usize>, Option<Ref>)> {
-    // SAFETY: attached; NULL content means uninitialised, which the kernel fills; no one else sees the object before
-    // it is resized to what was filled.
-    unsafe {
-        let mut object = ffi::PyBytes_FromStringAndSize(std::ptr::null(), size.cast_signed());
-        if object.is_null() {
-            return Err(Raised);
-        }
-        let data = ffi::PyBytes_AsString(object).cast::<u8>();
-        std::ptr::write_bytes(data, 0, 0);
-        let received = recv(std::slice::from_raw_parts_mut(data, size));
-        let length = received.as_ref().copied().unwrap_or(0);
-        if ffi::_PyBytes_Resize(&raw mut object, length.cast_signed()) < 0 {
-            return Err(Raised);
-        }
-        Ok((received, Ref::from_owned(object).ok()))
-    }
-}

@@ -10,6 +10,12 @@ pub(crate) fn copy_current() -> Result<Ref> {
     unsafe { Ref::from_owned(ffi::PyContext_CopyCurrent()) }
 }
 
+/// `context.copy()`.
+pub(crate) fn copy(context: &Obj) -> Result<Ref> {
+    // SAFETY: attached; anything but a Context raises; owned or NULL.
+    unsafe { Ref::from_owned(ffi::PyContext_Copy(context.as_ptr())) }
+}
+
 /// Whether this is a real Context, which C can enter; anything else is called through its `run`.
 pub(crate) fn is_context(object: &Obj) -> bool {
     // SAFETY: alive; looks only at the type.

@@ -216,7 +216,7 @@ impl<'a> Args<'a> {
         let mut found = None;
         for (index, &value) in self.keywords.iter().enumerate() {
             let given = self.keyword_name(index);
-            if !same_name(given, name) {
+            if !super::object::same_text(given, name) {
                 let given = super::object::text(given).unwrap_or("?");
                 return Err(type_error(&format!("{method}() got an unexpected keyword argument '{given}'")));
             }
@@ -226,12 +226,39 @@ impl<'a> Args<'a> {
         Ok(found)
     }
 
-    /// Every keyword argument: name and value.
-    pub(crate) fn keywords(self) -> impl Iterator<Item = (&'a Obj, &'a Obj)> {
-        self.keywords.iter().enumerate().map(move |(index, &value)| {
-            // SAFETY: the caller keeps its arguments alive during the call.
-            (self.keyword_name(index), unsafe { Obj::from_ptr(value) })
-        })
+    /// Arguments that may be positional or named; anything else raises.
+    pub(crate) fn parse<const N: usize>(self, method: &str, names: [&Obj; N]) -> Result<[Option<&'a Obj>; N]> {
+        if self.positional.len() > N {
+            return Err(type_error(&format!("{method}() takes at most {N} arguments")));
+        }
+        let mut found = std::array::from_fn(|index| self.get(index));
+        for (index, &value) in self.keywords.iter().enumerate() {
+            let given = self.keyword_name(index);
+            let place = names.iter().position(|name| super::object::same_text(given, name));
+            match place {
+                // SAFETY: the caller keeps its arguments alive during the call.
+                Some(place) if found[place].is_none() => found[place] = Some(unsafe { Obj::from_ptr(value) }),
+                _ => {
+                    let given = super::object::text(given).unwrap_or("?");
+                    return Err(type_error(&format!("{method}() got an unexpected argument '{given}'")));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Pass the call on to `function`, with `first` in front.
+    pub(crate) fn forward(self, function: &Obj, first: &Obj) -> Result<Ref> {
+        let mut stack = Vec::with_capacity(1 + self.positional.len() + self.keywords.len());
+        stack.push(first.as_ptr());
+        stack.extend_from_slice(self.positional);
+        stack.extend_from_slice(self.keywords);
+        let names = self.names.map_or(ptr::null_mut(), Obj::as_ptr);
+        // SAFETY: live objects, laid out as the vectorcall protocol wants them; attached.
+        unsafe {
+            let count = 1 + self.positional.len();
+            Ref::from_owned(ffi::PyObject_Vectorcall(function.as_ptr(), stack.as_ptr(), count, names))
+        }
     }
 
     pub(crate) fn has_keywords(self) -> bool {
@@ -253,15 +280,4 @@ impl<'a> Args<'a> {
 fn unreachable_names<'a>() -> &'a Obj {
     // SAFETY: None lives for ever; callers see a name that matches nothing.
     unsafe { Obj::from_ptr(ffi::Py_None()) }
-}
-
-/// Keyword names are nearly always interned, so identity settles it.
-pub(crate) fn same_name(given: &Obj, known: &Obj) -> bool {
-    if given.is(known) {
-        return true;
-    }
-    match (super::object::text(given), super::object::text(known)) {
-        (Some(given), Some(known)) => given == known,
-        _ => false,
-    }
 }

@@ -15,6 +15,7 @@ pub(crate) mod buffer;
 pub(crate) mod context;
 pub(crate) mod gil;
 pub(crate) mod methods;
+pub(crate) mod module;
 pub(crate) mod names;
 pub(crate) mod object;
 pub(crate) mod runnables;

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 
 use pyo3::ffi;
 
-use super::object::{Obj, Raised, Ref, Result};
+use super::object::{Obj, Ref, Result};
 
 /// An attribute name, interned, for as long as the process lives.
 pub(crate) struct Name(OnceCell<Ref>, &'static str);
@@ -22,16 +22,7 @@ impl Name {
         if let Some(name) = self.0.get() {
             return Ok(name);
         }
-        // SAFETY: attached; pointer and length belong together; InternInPlace swaps our count for the interned one's.
-        let made = unsafe {
-            let mut ptr =
-                ffi::PyUnicode_FromStringAndSize(self.1.as_ptr().cast(), self.1.len().cast_signed());
-            if ptr.is_null() {
-                return Err(Raised);
-            }
-            ffi::PyUnicode_InternInPlace(&raw mut ptr);
-            Ref::from_owned(ptr)?
-        };
+        let made = super::object::interned(self.1)?;
         Ok(self.0.get_or_init(|| made))
     }
 }
@@ -56,5 +47,30 @@ impl Imported {
         let module = unsafe { Ref::from_owned(ffi::PyImport_Import(module.as_ptr()))? };
         let found = module.getattr(&*super::object::string(self.2)?)?;
         Ok(self.0.get_or_init(|| found))
+    }
+}
+
+/// Keyword names as vectorcall wants them: a tuple, made once.
+pub(crate) struct Names<const N: usize>(OnceCell<Ref>, [&'static str; N]);
+
+// SAFETY: as for Name.
+unsafe impl<const N: usize> Sync for Names<N> {}
+
+impl<const N: usize> Names<N> {
+    pub(crate) const fn new(names: [&'static str; N]) -> Self {
+        Self(OnceCell::new(), names)
+    }
+
+    pub(crate) fn get(&self) -> Result<&Obj> {
+        if let Some(names) = self.0.get() {
+            return Ok(names);
+        }
+        let mut items = Vec::with_capacity(N);
+        for text in self.1 {
+            items.push(super::object::interned(text)?);
+        }
+        let pointers: Vec<_> = items.iter().map(|item| item.as_ptr()).collect();
+        let made = super::object::tuple(&pointers)?;
+        Ok(self.0.get_or_init(|| made))
     }
 }

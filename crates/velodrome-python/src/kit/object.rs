@@ -204,6 +204,12 @@ impl Obj {
         unsafe { ffi::PyFloat_Check(self.as_ptr()) != 0 }
     }
 
+    /// `len()`.
+    pub(crate) fn len(&self) -> Result<usize> {
+        // SAFETY: alive; attached.
+        usize::try_from(unsafe { ffi::PyObject_Size(self.as_ptr()) }).map_err(|_| Raised)
+    }
+
     pub(crate) fn repr(&self) -> Result<Ref> {
         // SAFETY: alive; attached.
         unsafe { Ref::from_owned(ffi::PyObject_Repr(self.as_ptr())) }
@@ -270,6 +276,16 @@ pub(crate) fn string(value: &str) -> Result<Ref> {
     }
 }
 
+/// An interned `str`: attribute and keyword names are compared by identity first.
+pub(crate) fn interned(value: &str) -> Result<Ref> {
+    let mut made = string(value)?.into_ptr();
+    // SAFETY: attached; InternInPlace swaps our count for one of the interned object.
+    unsafe {
+        ffi::PyUnicode_InternInPlace(&raw mut made);
+        Ref::from_owned(made)
+    }
+}
+
 pub(crate) fn bytes(value: &[u8]) -> Result<Ref> {
     // SAFETY: attached; pointer and length belong together; the bytes are copied.
     unsafe {
@@ -285,6 +301,20 @@ pub(crate) fn list(items: &[Ref]) -> Result<Ref> {
         status(unsafe { ffi::PyList_Append(list.as_ptr(), item.as_ptr()) })?;
     }
     Ok(list)
+}
+
+/// Call `each` with every item of an iterable.
+pub(crate) fn iterate(iterable: &Obj, mut each: impl FnMut(&Obj) -> Result<()>) -> Result<()> {
+    // SAFETY: alive; attached; owned or NULL.
+    let iterator = unsafe { Ref::from_owned(ffi::PyObject_GetIter(iterable.as_ptr()))? };
+    loop {
+        // SAFETY: a live iterator; owned, or NULL with or without an error.
+        match unsafe { Ref::from_owned(ffi::PyIter_Next(iterator.as_ptr())) } {
+            Ok(item) => each(&item)?,
+            Err(Raised) if raised() => return Err(Raised),
+            Err(Raised) => return Ok(()),
+        }
+    }
 }
 
 pub(crate) fn dict() -> Result<Ref> {
@@ -339,6 +369,34 @@ pub(crate) fn text(object: &Obj) -> Option<&str> {
     }
 }
 
+/// Whether two `str` are equal; names are nearly always interned, so identity settles it.
+pub(crate) fn same_text(one: &Obj, other: &Obj) -> bool {
+    if one.is(other) {
+        return true;
+    }
+    match (text(one), text(other)) {
+        (Some(one), Some(other)) => one == other,
+        _ => false,
+    }
+}
+
+/// A `str` that names a file: bytes that are no UTF-8 come out as surrogates, as os.fsdecode does.
+pub(crate) fn file_name(name: &[u8]) -> Result<Ref> {
+    // SAFETY: attached; pointer and length belong together.
+    unsafe {
+        Ref::from_owned(ffi::PyUnicode_DecodeFSDefaultAndSize(name.as_ptr().cast(), name.len().cast_signed()))
+    }
+}
+
+/// A counted view of an object that the engine was lent.
+///
+/// # Safety
+/// `object` is alive.
+pub(crate) unsafe fn lent(object: *mut ()) -> Ref {
+    // SAFETY: the caller's promise.
+    unsafe { Obj::from_ptr(object.cast()) }.to_ref()
+}
+
 /// Kinds of exception that native code raises by itself.
 pub(crate) fn raise(kind: *mut ffi::PyObject, message: &str) -> Raised {
     if let Ok(message) = string(message) {
@@ -384,6 +442,12 @@ pub(crate) fn raise_os_error(error: &std::io::Error) -> Raised {
         unsafe { ffi::PyErr_SetObject(ffi::PyExc_OSError, args.as_ptr()) }
     }
     Raised
+}
+
+/// Forget the pending exception.
+pub(crate) fn clear_raised() {
+    // SAFETY: attached.
+    unsafe { ffi::PyErr_Clear() }
 }
 
 /// Take the exception out of the error indicator, complete with its traceback.

@@ -372,3 +372,9 @@ pub(crate) fn make_type<T: Native>(base: Option<&Obj>) -> Result<Ref> {
     std::mem::forget(made.clone());
     Ok(made)
 }
+
+/// An object that an engine visitor was just shown, with a count of its own.
+pub(crate) fn held(object: *mut ()) -> Ref {
+    // SAFETY: visitors are shown objects that their owner holds at that moment; nothing runs in between.
+    unsafe { super::object::lent(object) }
+}

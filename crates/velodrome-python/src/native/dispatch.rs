@@ -11,8 +11,8 @@ use crate::kit::names::{Imported, Name};
 use crate::kit::object::{Obj, Raised, Ref, Result, Slot, float, none, raise_exception, raised_to_leave, take_raised, write_unraisable};
 use crate::kit::types::This;
 
-static CALLBACK_FAILED: Imported = Imported::new("velodrome._reports", "callback_failed");
-static SLOW_CALLBACK: Imported = Imported::new("velodrome._reports", "slow_callback");
+static CALLBACK_FAILED: Imported = Imported::new("velodrome._support", "callback_failed");
+static SLOW_CALLBACK: Imported = Imported::new("velodrome._support", "slow_callback");
 static CURRENT_HANDLE: Name = Name::new("_current_handle");
 static SLOW_DURATION: Name = Name::new("slow_callback_duration");
 static CANCELLED: Name = Name::new("_cancelled");

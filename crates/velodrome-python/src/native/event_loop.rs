@@ -8,8 +8,9 @@ use std::rc::Rc;
 use velodrome_engine::event_loop::EventLoop;
 use velodrome_engine::timers::TimerKey;
 
+use super::listener::Listeners;
 use super::watching::Watches;
-use super::{dispatch, running, scheduling, transport, watching};
+use super::{dispatch, listener, running, scheduling, watching};
 use crate::kit::gil::thread_ident;
 use crate::kit::methods::{GetSet, Method};
 use crate::kit::names::Name;
@@ -17,9 +18,13 @@ use crate::kit::object::{
     Obj, Ref, Result, Slot, boolean, list, long, none, raise_os_error, runtime_error, same_text,
 };
 use crate::kit::runnables;
-use crate::kit::types::{Layout, Native, This, Visit};
+use crate::kit::types::{Layout, Native, This, Visit, make_type as make_native};
 
 static TIME: Name = Name::new("time");
+
+pub(crate) fn make_type() -> Result<Ref> {
+    make_native::<Loop>(None)
+}
 
 /// The state that native code needs at hand. What only cold code needs stays in the instance's `__dict__`, where the
 /// standard library's own methods keep it.
@@ -38,6 +43,7 @@ pub(crate) struct Loop {
     /// Handed out for callbacks that no one can cancel.
     pub(super) spent: Slot,
     pub(super) watches: Watches,
+    pub(super) listeners: Listeners,
 }
 
 impl Loop {
@@ -83,6 +89,7 @@ impl Loop {
     fn shut(&self) {
         self.closed.set(true);
         self.watches.clear();
+        self.listeners.clear();
         let engine = self.engine.take();
         if let Some(engine) = engine {
             engine.close();
@@ -104,7 +111,7 @@ impl This<'_, Loop> {
         if self.own_time.get() { Ok(scheduling::floor_ns(self.now()?)) } else { Ok(self.engine_now()) }
     }
 
-    fn engine_now(self) -> u64 {
+    pub(crate) fn engine_now(self) -> u64 {
         match &*self.value().engine.borrow() {
             Some(engine) => engine.hub().clock.now(),
             None => velodrome_engine::clock::Clock::monotonic().now(),
@@ -236,6 +243,7 @@ impl Native for Loop {
             task_factory: Slot::default(),
             spent: Slot::new(super::handle::spent()?),
             watches: Watches::default(),
+            listeners: Listeners::default(),
         })
     }
 
@@ -253,7 +261,7 @@ impl Native for Loop {
         all.extend(scheduling::methods());
         all.extend(running::methods());
         all.extend(watching::methods());
-        all.extend(transport::loop_methods());
+        all.extend(listener::methods());
         all
     }
 

@@ -11,7 +11,7 @@ use crate::kit::context;
 use crate::kit::methods::{Args, GetSet, Method};
 use crate::kit::names::{Imported, Name};
 use crate::kit::object::{Obj, Raised, Ref, Result, Slot, boolean, float, none, raw_slots, tuple};
-use crate::kit::types::{Layout, Native, This, Visit, new_object};
+use crate::kit::types::{Layout, Native, This, Visit, make_type, new_object};
 
 static EXTRACT_STACK: Imported = Imported::new("asyncio.format_helpers", "extract_stack");
 static RUN: Name = Name::new("run");
@@ -19,6 +19,17 @@ static REPR: Imported = Imported::new("builtins", "repr");
 
 /// Arguments kept in the handle itself; most callbacks have none or one, `_accept_connection2` has more.
 const INLINE: usize = 3;
+
+static ASYNCIO_HANDLE: Imported = Imported::new("asyncio.events", "Handle");
+static ASYNCIO_TIMER_HANDLE: Imported = Imported::new("asyncio.events", "TimerHandle");
+
+pub(crate) fn make_handle_type() -> Result<Ref> {
+    make_type::<Handle>(Some(ASYNCIO_HANDLE.get()?))
+}
+
+pub(crate) fn make_timer_handle_type() -> Result<Ref> {
+    make_type::<TimerHandle>(Some(ASYNCIO_TIMER_HANDLE.get()?))
+}
 
 /// What both kinds of handle are made of.
 #[derive(Default)]
@@ -342,6 +353,11 @@ fn cancel_timer(this: This<'_, TimerHandle>) -> Result<Ref> {
 /// Make a handle.
 pub(crate) fn new(event_loop: This<'_, Loop>, callback: &Obj, args: Args<'_>, first: usize, context: Option<&Obj>) -> Result<Ref> {
     new_object(Handle(Callback::new(event_loop, callback, args.raw_from(first), context)?))
+}
+
+/// A handle that stands for callbacks no one can cancel.
+pub(crate) fn spent() -> Result<Ref> {
+    new_object(Handle(Callback::default()))
 }
 
 /// Make a handle for one call that has been made already, to show it to an exception handler.

@@ -2,6 +2,7 @@
 
 pub(crate) mod dispatch;
 pub(crate) mod event_loop;
+pub(crate) mod extra;
 pub(crate) mod handle;
 pub(crate) mod listener;
 pub(crate) mod running;

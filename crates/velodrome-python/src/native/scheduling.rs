@@ -15,7 +15,7 @@ use crate::kit::types::This;
 static CONTEXT: Name = Name::new("context");
 static TASK: Imported = Imported::new("asyncio.tasks", "Task");
 static FUTURE: Imported = Imported::new("asyncio.futures", "Future");
-static CREATE_TASK: Imported = Imported::new("velodrome._inherited", "create_task");
+static CREATE_TASK: Imported = Imported::new("velodrome._support", "create_task");
 static CHECK_CALLBACK: Name = Name::new("_check_callback");
 static LOOP_NAME: Names<1> = Names::new(["loop"]);
 
@@ -166,7 +166,7 @@ fn check_callback(this: This<'_, Loop>, callback: &Obj, method: &str) -> Result<
 }
 
 fn time(this: This<'_, Loop>) -> Result<Ref> {
-    float(seconds(this.engine_clock()))
+    float(seconds(this.engine_now()))
 }
 
 fn create_future(this: This<'_, Loop>) -> Result<Ref> {

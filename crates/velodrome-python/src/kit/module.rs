@@ -1,0 +1,28 @@
+//! Between PyO3's module set-up and the kit.
+
+use pyo3::prelude::*;
+use pyo3::types::PyAny;
+
+use super::object::{Obj, Ref, Result};
+
+impl Obj {
+    /// A PyO3 reference, seen as the kit's.
+    pub(crate) fn of<'a>(object: &'a Bound<'_, PyAny>) -> &'a Self {
+        // SAFETY: a Bound keeps its object alive for as long as it is borrowed.
+        unsafe { Self::from_ptr(object.as_ptr()) }
+    }
+}
+
+/// Make each type and add it to the module.
+pub(crate) fn install<const N: usize>(
+    module: &Bound<'_, PyModule>,
+    types: [(&'static str, fn() -> Result<Ref>); N],
+) -> PyResult<()> {
+    for (name, make) in types {
+        let made = make().map_err(|_| PyErr::fetch(module.py()))?;
+        // SAFETY: an owned reference, given away here.
+        let made = unsafe { Bound::from_owned_ptr(module.py(), made.into_ptr()) };
+        module.add(name, made)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,179 @@
+//! What is known about a transport's connection: addresses, the socket object, `get_extra_info`, `repr`.
+
+use velodrome_engine::sys::{self, AddressFamily, Peer};
+
+use super::transport::Transport;
+use crate::kit::methods::Args;
+use crate::kit::names::{Imported, Name};
+use crate::kit::object::{
+    Obj, Ref, Result, bytes, clear_raised, dict, dict_get, dict_set, file_name, long, none, string, text, tuple,
+};
+use crate::kit::types::This;
+
+static MAKE_SOCKET: Imported = Imported::new("velodrome._support", "socket_over");
+static TRANSPORT_SOCKET: Imported = Imported::new("asyncio.trsock", "TransportSocket");
+static SOCKET: Name = Name::new("socket");
+static PEERNAME: Name = Name::new("peername");
+static SOCKNAME: Name = Name::new("sockname");
+static CLOSE: Name = Name::new("close");
+static DETACH: Name = Name::new("detach");
+
+/// Learn the addresses while the connection is there: they are wanted after it is gone, too.
+pub(super) fn learn_addresses(this: This<'_, Transport>) {
+    let Some(stream) = this.stream.get() else { return };
+    let name = sys::getsockname(stream.fd()).ok();
+    if name.as_ref().is_some_and(is_internet) {
+        // Small writes must not wait for the peer's acknowledgement. Fails only on a socket that is gone.
+        let _ = sys::set_nodelay(stream.fd(), true);
+    }
+    this.name.replace(name);
+    if this.peer.borrow().is_none() {
+        this.peer.replace(sys::getpeername(stream.fd()).ok());
+    }
+}
+
+fn is_internet(address: &Peer) -> bool {
+    [AddressFamily::INET, AddressFamily::INET6].contains(&address.family())
+}
+
+/// An address as Python's socket module shows it.
+fn address(peer: Option<&Peer>) -> Result<Ref> {
+    let Some(peer) = peer else { return Ok(none()) };
+    let Some(internet) = peer.as_socket_addr() else { return unix_address(peer) };
+    let host = string(&internet.ip().to_string())?;
+    let port = long(i64::from(internet.port()))?;
+    match (peer.flowinfo(), peer.scope_id()) {
+        (Some(flow), Some(scope)) => {
+            let (flow, scope) = (long(i64::from(flow))?, long(i64::from(scope))?);
+            tuple(&[host.as_ptr(), port.as_ptr(), flow.as_ptr(), scope.as_ptr()])
+        }
+        _ => tuple(&[host.as_ptr(), port.as_ptr()]),
+    }
+}
+
+fn unix_address(peer: &Peer) -> Result<Ref> {
+    match peer.unix_path() {
+        None => Ok(none()),
+        Some(path) if path.first() == Some(&0) => bytes(path),
+        Some(path) => file_name(path),
+    }
+}
+
+/// The Python socket, made if nobody brought one. It does not own the descriptor: see [`release_socket`].
+fn socket(this: This<'_, Transport>) -> Result<Ref> {
+    if let Some(socket) = this.socket.get() {
+        return Ok(socket);
+    }
+    let stream = this.stream()?;
+    if stream.is_closed() {
+        return Ok(none());
+    }
+    let socket = MAKE_SOCKET.get()?.call(&[&*long(i64::from(stream.fd()))?])?;
+    this.socket.set(socket.clone());
+    Ok(socket)
+}
+
+/// Let go of the Python socket at the end: close the user's, detach ours. If someone closed ours meanwhile, its number
+/// may name a stranger's file by now, so the engine must not close it again.
+pub(super) fn release_socket(this: This<'_, Transport>) {
+    let Some(socket) = this.socket.take() else { return };
+    let released = if this.users_socket.get() {
+        CLOSE.get().and_then(|close| socket.call_method(close, []))
+    } else {
+        detach(this, &socket)
+    };
+    if released.is_err() {
+        clear_raised();
+    }
+}
+
+fn detach(this: This<'_, Transport>, socket: &Obj) -> Result<Ref> {
+    let number = socket.call_method(DETACH.get()?, [])?;
+    if number.as_long()? < 0 {
+        this.stream()?.forget_descriptor();
+    }
+    Ok(number)
+}
+
+/// `_sock`: None once closed, as asyncio has it.
+pub(super) fn get_sock(this: This<'_, Transport>) -> Result<Ref> {
+    if this.stream()?.is_closed() { Ok(none()) } else { socket(this) }
+}
+
+fn public_socket(this: This<'_, Transport>) -> Result<Ref> {
+    if let Some(found) = this.public_socket.get() {
+        return Ok(found);
+    }
+    let socket = socket(this)?;
+    if socket.is_none() {
+        return Ok(socket);
+    }
+    let made = TRANSPORT_SOCKET.get()?.call(&[&*socket])?;
+    this.public_socket.set(made.clone());
+    Ok(made)
+}
+
+/// A fact that is not in the dict (yet).
+fn fact(this: This<'_, Transport>, name: &str) -> Result<Option<Ref>> {
+    match name {
+        "socket" => public_socket(this).map(Some),
+        "peername" => address(this.peer.borrow().as_ref()).map(Some),
+        "sockname" => address(this.name.borrow().as_ref()).map(Some),
+        _ => Ok(None),
+    }
+}
+
+pub(super) fn get_extra_info(this: This<'_, Transport>, args: Args<'_>) -> Result<Ref> {
+    static NAME: Name = Name::new("name");
+    static DEFAULT: Name = Name::new("default");
+    let [name, default] = args.parse("get_extra_info", [NAME.get()?, DEFAULT.get()?])?;
+    let Some(name) = name else { return args.required(0, "get_extra_info", "name").map(Obj::to_ref) };
+    if let Some(extra) = this.extra.get()
+        && let Some(found) = dict_get(&extra, name)?
+    {
+        return Ok(found);
+    }
+    match text(name).map(|name| fact(this, name)).transpose()?.flatten() {
+        Some(found) => Ok(found),
+        None => Ok(default.map_or_else(none, Obj::to_ref)),
+    }
+}
+
+/// `_extra`, complete: libraries read and write it.
+pub(super) fn get_extra(this: This<'_, Transport>) -> Result<Ref> {
+    let extra = match this.extra.get() {
+        Some(extra) => extra,
+        None => dict()?,
+    };
+    for name in [SOCKET.get()?, PEERNAME.get()?, SOCKNAME.get()?] {
+        if dict_get(&extra, name)?.is_none()
+            && let Some(value) = fact(this, text(name).unwrap_or_default())?
+        {
+            dict_set(&extra, name, &value)?;
+        }
+    }
+    this.extra.set(extra.clone());
+    Ok(extra)
+}
+
+pub(super) fn set_extra(this: This<'_, Transport>, value: &Obj) -> Result<()> {
+    this.extra.set(value.to_ref());
+    Ok(())
+}
+
+/// `repr()`, with what asyncio's says.
+pub(super) fn describe(this: This<'_, Transport>) -> Result<String> {
+    let stream = this.stream()?;
+    let state = match (stream.is_closed(), stream.is_closing()) {
+        (true, _) => " closed",
+        (_, true) => " closing",
+        _ => "",
+    };
+    let mut text = format!("<StreamTransport{state} fd={}", stream.fd());
+    if !stream.is_closed() {
+        let read = if stream.polls_read() { "polling" } else { "idle" };
+        let write = if stream.polls_write() { "polling" } else { "idle" };
+        text += &format!(" read={read} write=<{write}, bufsize={}>", stream.buffered());
+    }
+    Ok(text + ">")
+}

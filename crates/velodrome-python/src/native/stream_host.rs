@@ -1,0 +1,333 @@
+//! The Python side of a stream: an engine `Protocol` that calls the protocol object, each callback in its context.
+
+use std::io;
+use std::rc::Rc;
+
+use velodrome_engine::ready::Visitor;
+use velodrome_engine::sys::Peer;
+use velodrome_engine::transport::stream::{Descriptor, Stream};
+use velodrome_engine::transport::{Protocol, Received, Recv};
+
+use super::event_loop::Loop;
+use super::transport::{Transport, log_if_debugging, wake_empty_waiter};
+use super::{dispatch, extra, watching};
+use crate::kit::buffer::View;
+use crate::kit::context;
+use crate::kit::names::{Imported, Name};
+use crate::kit::object::{
+    Obj, Raised, Ref, Result, Slot, bytes, clear_raised, long, none, os_error, raise_os_error, raised_to_leave,
+    runtime_error, take_raised,
+};
+use crate::kit::types::{This, new_object};
+
+static CONNECTION_MADE: Name = Name::new("connection_made");
+static DATA_RECEIVED: Name = Name::new("data_received");
+static GET_BUFFER: Name = Name::new("get_buffer");
+static BUFFER_UPDATED: Name = Name::new("buffer_updated");
+static EOF_RECEIVED: Name = Name::new("eof_received");
+static PAUSE_WRITING: Name = Name::new("pause_writing");
+static RESUME_WRITING: Name = Name::new("resume_writing");
+static CONNECTION_LOST: Name = Name::new("connection_lost");
+static PROTOCOL_FAILED: Imported = Imported::new("velodrome._support", "protocol_failed");
+static FAIL_WAITER: Imported = Imported::new("velodrome._support", "fail_empty_waiter");
+static ATTACH: Imported = Imported::new("velodrome._support", "attach");
+static DETACH: Imported = Imported::new("velodrome._support", "detach");
+
+/// Holds the transport for as long as the loop does: from its opening until `connection_lost` has returned.
+struct Host {
+    transport: Slot,
+}
+
+/// What a transport is opened with.
+pub(super) struct Opening<'a> {
+    pub(super) protocol: &'a Obj,
+    pub(super) socket: Option<&'a Obj>,
+    pub(super) extra: Option<&'a Obj>,
+    pub(super) server: Option<&'a Obj>,
+    pub(super) peer: Option<Peer>,
+}
+
+/// Open a transport: its `connection_made` is queued when this returns.
+pub(super) fn open(
+    event_loop: This<'_, Loop>,
+    descriptor: Descriptor,
+    opening: Opening<'_>,
+) -> Result<Ref> {
+    let engine = event_loop.engine_shared()?;
+    let object = new_object(Transport::default())?;
+    let this = This::<Transport>::of(&object).ok_or(Raised)?;
+    this.event_loop.set(event_loop.object().to_ref());
+    this.set_protocol(opening.protocol)?;
+    this.opened_context.set(context::copy_current()?);
+    this.read_context.set(context::copy_current()?);
+    let host = Rc::new(Host { transport: Slot::default() });
+    let stream = Stream::new(engine.hub(), descriptor, Rc::clone(&host) as Rc<dyn Protocol>);
+    let fd = stream.fd();
+    watching::unwatch(event_loop, &engine, fd);
+    if let Err(error) = stream.start() {
+        stream.discard();
+        return Err(refuse(&error, fd));
+    }
+    let _ = this.stream.set(stream);
+    host.transport.set(object.clone());
+    adopt(this, opening)?;
+    Ok(object)
+}
+
+fn refuse(error: &io::Error, fd: i32) -> Raised {
+    match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            runtime_error(&format!("File descriptor {fd} is used by a transport already"))
+        }
+        _ => raise_os_error(error),
+    }
+}
+
+fn adopt(this: This<'_, Transport>, opening: Opening<'_>) -> Result<()> {
+    this.peer.replace(opening.peer);
+    if let Some(socket) = opening.socket {
+        this.socket.set(socket.to_ref());
+        this.users_socket.set(true);
+    }
+    if let Some(extra) = opening.extra.filter(|extra| !extra.is_none()) {
+        this.extra.set(extra.to_ref());
+    }
+    extra::learn_addresses(this);
+    if let Some(server) = opening.server.filter(|server| !server.is_none()) {
+        this.server.set(server.to_ref());
+        ATTACH.get()?.call(&[server, this.object()])?;
+    }
+    Ok(())
+}
+
+/// A callback of the protocol, in the context of the given slot.
+fn call(context: &Slot, protocol: &Slot, method: &Name, args: &[&Obj]) -> Result<Ref> {
+    let (Some(context), Some(protocol)) = (context.get(), protocol.get()) else { return Ok(none()) };
+    let method = method.get()?;
+    context::within(&context, || match args {
+        [] => protocol.call_method(method, []),
+        [only] => protocol.call_method(method, [only]),
+        _ => protocol.getattr(method)?.call(args),
+    })
+}
+
+/// What a read callback raised closes the transport, unless it leaves the loop.
+fn read_failed(this: This<'_, Transport>, message: &str) {
+    if raised_to_leave() {
+        return dispatch::leave();
+    }
+    let Some(exception) = take_raised() else { return };
+    if this.fatal(&exception, message).is_err() {
+        dispatch::leave();
+    }
+}
+
+fn deliver(this: This<'_, Transport>, data: &Obj) {
+    if call(&this.read_context, &this.protocol, &DATA_RECEIVED, &[data]).is_err() {
+        read_failed(this, "Fatal error: protocol.data_received() call failed.");
+    }
+}
+
+fn receive_bytes(this: This<'_, Transport>, recv: Recv<'_>) -> Received {
+    let Ok(stream) = this.stream() else { return Received::Nothing };
+    let (received, data) = stream.hub().with_scratch(|buffer| {
+        let received = recv(buffer);
+        let filled = received.as_ref().ok().filter(|count| **count > 0).map(|count| bytes(&buffer[..*count]));
+        (received, filled)
+    });
+    match data {
+        None => return Received::from_io(received),
+        Some(Ok(data)) => deliver(this, &data),
+        Some(Err(Raised)) => read_failed(this, "Fatal read error on socket transport"),
+    }
+    Received::Bytes
+}
+
+/// The protocol's own buffer, and room in it.
+fn users_buffer(this: This<'_, Transport>) -> Result<Ref> {
+    let buffer = call(&this.read_context, &this.protocol, &GET_BUFFER, &[&*long(-1)?])?;
+    if buffer.len()? == 0 {
+        return Err(runtime_error("get_buffer() returned an empty buffer"));
+    }
+    Ok(buffer)
+}
+
+fn receive_into(this: This<'_, Transport>, recv: Recv<'_>) -> Received {
+    let Ok(buffer) = users_buffer(this) else {
+        read_failed(this, "Fatal error: protocol.get_buffer() call failed.");
+        return Received::Nothing;
+    };
+    let Ok(mut view) = View::writable(&buffer) else {
+        read_failed(this, "Fatal read error on socket transport");
+        return Received::Nothing;
+    };
+    let received = view.fill(recv);
+    drop(view);
+    if let Ok(count @ 1..) = received {
+        let updated = long(count as i64)
+            .and_then(|count| call(&this.read_context, &this.protocol, &BUFFER_UPDATED, &[&*count]));
+        if updated.is_err() {
+            read_failed(this, "Fatal error: protocol.buffer_updated() call failed.");
+        }
+    }
+    Received::from_io(received)
+}
+
+/// Flow control callbacks: what they raise is reported, and the transport lives on.
+fn flow(this: This<'_, Transport>, method: &Name, what: &str) {
+    if call(&this.read_context, &this.protocol, method, &[]).is_ok() {
+        return;
+    }
+    if raised_to_leave() {
+        return dispatch::leave();
+    }
+    let Some(exception) = take_raised() else { return };
+    let reported = crate::kit::object::string(what)
+        .and_then(|what| PROTOCOL_FAILED.get()?.call(&[this.object(), &exception, &what]));
+    if reported.is_err() {
+        dispatch::leave();
+    }
+}
+
+fn report_call(this: This<'_, Transport>, method: &Name, argument: &Obj) {
+    let event_loop = this.event_loop.get();
+    let Some(event_loop) = event_loop.as_deref().and_then(Loop::of) else { return };
+    let protocol = this.protocol.get_or_none();
+    let callback = match method.get() {
+        Ok(name) => keep_error(|| protocol.getattr(name)),
+        Err(Raised) => None,
+    };
+    dispatch::call_failed(event_loop, callback.as_deref().unwrap_or(&protocol), &[argument]);
+}
+
+/// Run `body` with the pending exception put aside.
+fn keep_error(body: impl FnOnce() -> Result<Ref>) -> Option<Ref> {
+    let pending = take_raised();
+    let result = body();
+    if result.is_err() {
+        clear_raised();
+    }
+    if let Some(pending) = pending {
+        crate::kit::object::raise_exception(&pending);
+    }
+    result.ok()
+}
+
+/// The exception for `connection_lost`: a callback's, the kernel's, or none.
+fn reason(this: This<'_, Transport>, error: Option<io::Error>) -> Ref {
+    if let Some(exception) = this.lost_exception.take() {
+        return exception;
+    }
+    match error.map(|error| os_error(&error)) {
+        Some(Ok(exception)) => exception,
+        _ => none(),
+    }
+}
+
+/// After `connection_lost`: let go of the socket, the server and the protocol, as asyncio does.
+fn let_go(this: This<'_, Transport>) {
+    extra::release_socket(this);
+    let server = this.server.take();
+    let detached = server.map_or(Ok(none()), |server| DETACH.get()?.call(&[&server, this.object()]));
+    let waiter = this.empty_waiter.get();
+    let failed = waiter.map_or(Ok(none()), |waiter| FAIL_WAITER.get()?.call(&[&waiter]));
+    if detached.and(failed).is_err() {
+        dispatch::step_failed(this.object());
+    }
+    for slot in [&this.protocol, &this.event_loop, &this.opened_context, &this.read_context, &this.lost_context] {
+        drop(slot.take());
+    }
+}
+
+impl Host {
+    fn with<R>(&self, otherwise: R, body: impl FnOnce(This<'_, Transport>) -> R) -> R {
+        let transport = self.transport.get();
+        match transport.as_deref().and_then(This::<Transport>::of) {
+            Some(this) => body(this),
+            None => otherwise,
+        }
+    }
+}
+
+impl Protocol for Host {
+    fn connection_made(&self) {
+        self.with((), |this| {
+            if call(&this.opened_context, &this.protocol, &CONNECTION_MADE, &[this.object()]).is_err() {
+                report_call(this, &CONNECTION_MADE, this.object());
+            }
+        });
+    }
+
+    fn data_ready(&self, recv: Recv<'_>) -> Received {
+        self.with(Received::Nothing, |this| {
+            if this.buffered.get() { receive_into(this, recv) } else { receive_bytes(this, recv) }
+        })
+    }
+
+    fn eof_received(&self) -> bool {
+        self.with(false, |this| {
+            let logged = log_if_debugging(this, "%r received EOF");
+            let answer = logged.and_then(|()| call(&this.read_context, &this.protocol, &EOF_RECEIVED, &[]));
+            match answer.and_then(|answer| answer.is_true()) {
+                Ok(keep_open) => keep_open,
+                Err(Raised) => {
+                    read_failed(this, "Fatal error: protocol.eof_received() call failed.");
+                    true
+                }
+            }
+        })
+    }
+
+    fn pause_writing(&self) {
+        self.with((), |this| flow(this, &PAUSE_WRITING, "protocol.pause_writing() failed"));
+    }
+
+    fn resume_writing(&self) {
+        self.with((), |this| flow(this, &RESUME_WRITING, "protocol.resume_writing() failed"));
+    }
+
+    fn drained(&self) {
+        self.with((), |this| {
+            if wake_empty_waiter(this).is_err() {
+                dispatch::step_failed(this.object());
+            }
+        });
+    }
+
+    fn failed(&self, _error: &io::Error, doing: &'static str) {
+        self.with((), |this| {
+            if log_if_debugging(this, doing).is_err() {
+                clear_raised();
+            }
+        });
+    }
+
+    fn losing(&self) {
+        self.with((), |this| match context::copy_current() {
+            Ok(context) => this.lost_context.set(context),
+            Err(Raised) => clear_raised(),
+        });
+    }
+
+    fn connection_lost(&self, error: Option<io::Error>) {
+        self.with((), |this| {
+            let reason = reason(this, error);
+            let context = if this.lost_context.is_empty() { &this.read_context } else { &this.lost_context };
+            if call(context, &this.protocol, &CONNECTION_LOST, &[&reason]).is_err() {
+                report_call(this, &CONNECTION_LOST, &reason);
+            }
+            let_go(this);
+        });
+        drop(self.transport.take());
+    }
+
+    fn abandon(&self) {
+        drop(self.transport.take());
+    }
+
+    fn visit(&self, visitor: Visitor<'_>) {
+        if !self.transport.is_empty() {
+            visitor(self.transport.as_ptr().cast());
+        }
+    }
+}

@@ -1,0 +1,255 @@
+"""The event loop: native where the clock ticks, the interpreter's own asyncio where it does not.
+
+``_core.Loop`` schedules, runs turns, watches descriptors and carries streams. What is cold (``create_server``,
+``create_connection``, executors, exception handlers, signals, …) is inherited from the asyncio of the Python
+that runs, so it is that version's in every detail.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import signal
+import socket
+import sys
+import threading
+from asyncio import base_events, events, futures, sslproto
+from typing import Any
+
+from . import _core, _probe
+
+# A look-up blocks a thread for as long as a name server takes: enough that a few dead ones do not stop the
+# others, and few enough that a burst of look-ups does not exhaust the process.
+_RESOLVER_THREADS = 16
+
+_HAS_RUN_FOREVER_SETUP = hasattr(base_events.BaseEventLoop, "_run_forever_setup")
+
+_core.learn(*_probe.samples())
+
+
+class _Selector:
+    """Stands where asyncio's loops have their selector: tells what is watched, for the repr of transports."""
+
+    def __init__(self, loop: EventLoop) -> None:
+        self._loop = loop
+
+    def get_key(self, fd: int) -> Any:
+        watched = self._loop._watched(fd)
+        if not watched:
+            raise KeyError(fd)
+        return _Key(watched)
+
+    def close(self) -> None:
+        """Nothing of its own to close."""
+
+
+class _Key:
+    def __init__(self, watched: int) -> None:
+        self.events = watched
+
+
+class EventLoop(_core.Loop, asyncio.SelectorEventLoop):
+    """An asyncio event loop on Velodrome's engine; see ``asyncio.AbstractEventLoop`` for its methods."""
+
+    _ssock: socket.socket | None = None
+    _csock: socket.socket | None = None
+    _resolver: concurrent.futures.ThreadPoolExecutor | None = None
+
+    def __init__(self) -> None:
+        super().__init__(_Selector(self))  # type: ignore[arg-type]
+        if type(self).time is not _core.Loop.time:
+            self._use_own_time()
+
+    # -- life cycle
+
+    def run_forever(self) -> None:
+        """Run until ``stop()`` is called."""
+        self._run_forever_setup()
+        try:
+            with _SignalWakeup(self):
+                self._run()
+        finally:
+            self._run_forever_cleanup()
+
+    if not _HAS_RUN_FOREVER_SETUP:
+
+        def _run_forever_setup(self) -> None:
+            self._check_closed()
+            self._check_running()
+            self._set_coroutine_origin_tracking(self._debug)
+            self._old_agen_hooks = sys.get_asyncgen_hooks()
+            self._thread_id = threading.get_ident()
+            sys.set_asyncgen_hooks(self._asyncgen_firstiter_hook, self._asyncgen_finalizer_hook)
+            events._set_running_loop(self)
+
+        def _run_forever_cleanup(self) -> None:
+            self._stopping = False
+            self._thread_id = None
+            events._set_running_loop(None)
+            self._set_coroutine_origin_tracking(False)
+            sys.set_asyncgen_hooks(*self._old_agen_hooks)
+
+    def close(self) -> None:
+        """Close the loop: what still waits is dropped."""
+        super().close()
+        if self._resolver is not None:
+            self._resolver.shutdown(wait=False)
+            self._resolver = None
+        self._shut()
+
+    # -- the pipe through which signals arrive, made when the first one may come
+
+    def _make_self_pipe(self) -> None:
+        """Not yet: see ``_open_self_pipe``. Threads wake the loop through the engine."""
+
+    def _open_self_pipe(self) -> int:
+        if self._csock is None:
+            super()._make_self_pipe()
+        return self._csock.fileno()  # type: ignore[union-attr]
+
+    def _close_self_pipe(self) -> None:
+        if self._csock is not None:
+            super()._close_self_pipe()
+
+    def add_signal_handler(self, sig: int, callback: Any, *args: Any) -> None:
+        """Call ``callback(*args)`` from the loop when the signal arrives."""
+        self._open_self_pipe()
+        super().add_signal_handler(sig, callback, *args)
+
+    # -- transports
+
+    def _ensure_fd_no_transport(self, fd: Any) -> None:
+        transport = self._transport_of(fd)
+        if transport is not None and not transport.is_closing():
+            raise RuntimeError(f"File descriptor {fd!r} is used by transport {transport!r}")
+        super()._ensure_fd_no_transport(fd)
+
+    def _make_socket_transport(
+        self, sock: socket.socket, protocol: Any, waiter: Any = None, *, extra: Any = None, server: Any = None
+    ) -> Any:
+        self._ensure_fd_no_transport(sock)
+        transport = self._open_stream(sock, protocol, extra, server)
+        if waiter is not None:
+            # After connection_made, which has just been queued.
+            self.call_soon(futures._set_result_unless_cancelled, waiter, None)
+        return transport
+
+    def _make_ssl_transport(
+        self,
+        rawsock: socket.socket,
+        protocol: Any,
+        sslcontext: Any,
+        waiter: Any = None,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        extra: Any = None,
+        server: Any = None,
+        **timeouts: Any,
+    ) -> Any:
+        self._ensure_fd_no_transport(rawsock)
+        ssl_protocol = sslproto.SSLProtocol(
+            self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts
+        )
+        self._open_stream(rawsock, ssl_protocol, extra, server)
+        return ssl_protocol._app_transport
+
+    def _start_serving(
+        self,
+        protocol_factory: Any,
+        sock: socket.socket,
+        sslcontext: Any = None,
+        server: Any = None,
+        backlog: int = 100,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        if sslcontext is not None:
+            super()._start_serving(protocol_factory, sock, sslcontext, server, backlog, *args, **kwargs)
+        else:
+            self._listen(sock, protocol_factory, server, backlog)
+
+    def _stop_serving(self, sock: socket.socket) -> None:
+        self._unlisten(sock)
+        super()._stop_serving(sock)
+
+    async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int | None) -> int:
+        if not isinstance(transp, _core.StreamTransport):
+            return await super()._sendfile_native(transp, file, offset, count)
+        resume_reading = transp.is_reading()
+        transp.pause_reading()
+        await transp._make_empty_waiter()
+        try:
+            # A duplicate: the transport's own descriptor stays registered for the transport.
+            with transp._sock.dup() as sock:
+                return await self.sock_sendfile(sock, file, offset, count, fallback=False)
+        finally:
+            transp._reset_empty_waiter()
+            if resume_reading:
+                transp.resume_reading()
+
+    # -- names
+
+    async def getaddrinfo(
+        self, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
+    ) -> Any:
+        """Resolve a name on a thread of the loop's own; a numeric address at once."""
+        if _is_numeric(host) and _is_numeric_port(port):
+            # The C library answers without waiting for anyone.
+            flags |= socket.AI_NUMERICHOST
+            return socket.getaddrinfo(host, port, family, type, proto, flags)
+        look_up = self._getaddrinfo_debug if self._debug else socket.getaddrinfo
+        return await self._resolve(look_up, host, port, family, type, proto, flags)
+
+    async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> Any:
+        """Resolve an address on a thread of the loop's own."""
+        return await self._resolve(socket.getnameinfo, sockaddr, flags)
+
+    def _resolve(self, look_up: Any, *args: Any) -> Any:
+        if self._resolver is None:
+            self._resolver = concurrent.futures.ThreadPoolExecutor(
+                _RESOLVER_THREADS, thread_name_prefix="velodrome-resolver"
+            )
+        return self.run_in_executor(self._resolver, look_up, *args)
+
+
+class _SignalWakeup:
+    """Lets a signal wake the loop: without it Ctrl-C could wait until something else happens.
+
+    Only the main thread gets signals. A wake-up descriptor that somebody else set is put back afterwards.
+    """
+
+    def __init__(self, loop: EventLoop) -> None:
+        self._loop = loop
+        self._before: int | None = None
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            fd = self._loop._open_self_pipe()
+            self._before = signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._before is None or self._loop._signal_handlers:
+            return
+        signal.set_wakeup_fd(self._before, warn_on_full_buffer=False)
+
+
+def _is_numeric(host: Any) -> bool:
+    if host is None:
+        return True
+    if isinstance(host, bytes):
+        host = host.decode("ascii", "replace")
+    if not isinstance(host, str):
+        return False
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.inet_pton(family, host)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _is_numeric_port(port: Any) -> bool:
+    if port is None or isinstance(port, int):
+        return True
+    return isinstance(port, (str, bytes)) and port.isdigit()

@@ -1,0 +1,55 @@
+"""Shows native code what ``_asyncio`` hands to ``call_soon``, so that it can recognise it.
+
+A step of a C task is a private object, its wake-up a private builtin method; ``_asyncio`` drops the handle that
+``call_soon`` returns for them, so the loop need not make one. They are learnt by looking at a real task on a loop
+that only takes notes: no offset, no name of a version is assumed. Where tasks are not ``_asyncio``'s, the samples
+teach nothing and every callback gets a handle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import events
+from typing import Any
+
+
+class _Notes(asyncio.AbstractEventLoop):
+    """A loop that runs nothing and writes down what it is asked to."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+
+    def call_soon(self, callback: Any, *args: Any, context: Any = None) -> Any:  # type: ignore[override]
+        self.calls.append((callback, *args))
+
+    def get_debug(self) -> bool:
+        return False
+
+    def is_running(self) -> bool:
+        return True
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """The sample task is thrown away unfinished, which is nobody's business."""
+
+
+def samples() -> tuple[Any, Any]:
+    """Return the step and the wake-up of a sample task."""
+    before = events._get_running_loop()
+    loop = _Notes()
+    future: asyncio.Future[None] = asyncio.Future(loop=loop)
+
+    async def wait() -> None:
+        await future
+
+    events._set_running_loop(loop)
+    try:
+        task = asyncio.Task(wait(), loop=loop, name="velodrome-probe")
+        step = loop.calls.pop()[0]
+        step()
+        future.set_result(None)
+        wakeup = loop.calls.pop()[0]
+        wakeup(future)
+        task.result()
+    finally:
+        events._set_running_loop(before)
+    return step, wakeup
