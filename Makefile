@@ -32,6 +32,8 @@ PYTHON_CODE := python tests tools examples benchmarks
 
 # (A comma in the words would end them, an apostrophe the shell's.)
 say = @printf '\n\033[1m== %s\033[0m\n' '$(1)'
+# A loop that hangs with the GIL held hears no time-out of pytest's: this one aborts, and faulthandler says where it was.
+pytest = VELODROME_REQUIRED=1 timeout --foreground --signal ABRT 20m .venv/$(1)/bin/python -m pytest $(ARGS)
 path_of = $(patsubst $(1)=%,%,$(filter $(1)=%,$(PYTHONS)))
 
 .PHONY: help
@@ -100,10 +102,10 @@ test-demo: need-python $(VENV)/.built
 test-python: build  ## pytest on each Python, and once more with the portable driver
 	@for version in $(VERSIONS); do \
 		printf '\n\033[1m== pytest on Python %s\033[0m\n' $$version; \
-		VELODROME_REQUIRED=1 .venv/$$version/bin/python -m pytest $(ARGS); \
+		$(call pytest,$$version); \
 	done
 	$(call say,pytest on Python $(ONE) with the portable driver)
-	VELODROME_REQUIRED=1 VELODROME_DRIVER=portable $(VENV)/bin/python -m pytest $(ARGS)
+	VELODROME_DRIVER=portable $(call pytest,$(ONE))
 
 .PHONY: lint
 lint: need-python lint-rust lint-python stubs  ## rustfmt, clippy, rustdoc, ruff, mypy, stubtest
@@ -145,7 +147,7 @@ conformance: build  ## CPython's own asyncio tests on our loop, each Python and 
 
 .PHONY: soak
 soak: need-python $(VENV)/.built  ## the tests that take minutes or thousands of descriptors
-	ulimit -n "$$(ulimit -Hn)"; VELODROME_REQUIRED=1 $(VENV)/bin/python -m pytest -m slow --timeout 1200 $(ARGS)
+	ulimit -n "$$(ulimit -Hn)"; $(call pytest,$(ONE)) -m slow --timeout 1200
 
 .PHONY: bench
 bench: need-python $(VENV)/.built  ## against asyncio, uvloop and others: the whole table

@@ -197,3 +197,9 @@ async def turns(count: int = 1) -> None:
     """Let the loop turn."""
     for _ in range(count):
         await asyncio.sleep(0)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Turn the loop until something is so that no event announces."""
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(0)

@@ -8,7 +8,7 @@ import socket
 import sys
 
 import pytest
-from conftest import turns
+from conftest import turns, until
 from recorder import Echo, Recorder
 
 
@@ -35,8 +35,7 @@ class Keeping:
 
     async def accepted(self):
         """Wait for the first connection."""
-        while not self.made:
-            await asyncio.sleep(0)
+        await until(lambda: self.made)
         await self.made[0].until("made")
         return self.made[0]
 
@@ -209,8 +208,6 @@ class TestLife:
             assert not server.is_serving()
             with pytest.raises(RuntimeError, match="is closed"):
                 await server.serve_forever()
-            with pytest.raises(RuntimeError, match="is closed"):
-                await server.start_serving()
 
         run(main())
 
@@ -376,7 +373,7 @@ EMFILE = """
             await asyncio.sleep(0.05)
         assert time.process_time() - spent < 0.25, "spins"
         assert told and told[0]["exception"].errno == 24, told
-        assert len(told) < 100, len(told)
+        assert len(told) <= int(sys.argv[2]), len(told)
 
         resource.setrlimit(resource.RLIMIT_NOFILE, limit)
         async def served(client):
@@ -394,5 +391,7 @@ EMFILE = """
 
 
 def test_no_descriptor_left_to_accept_with(script, kind):
-    """The listener rests a while, the others are served meanwhile, and the clients when there is room again."""
-    assert script(EMFILE, kind).stdout == "done\n"
+    """The listener rests a while, others are served meanwhile, and the clients when there is room again."""
+    # asyncio tries again once for each place in the backlog before it rests; we complain once.
+    complaints = {"asyncio": 200, "velodrome": 5}[kind]
+    assert script(EMFILE, kind, str(complaints)).stdout == "done\n"

@@ -6,7 +6,7 @@ import asyncio
 import os
 
 import pytest
-from conftest import turns
+from conftest import turns, until
 from recorder import serving
 
 
@@ -378,8 +378,7 @@ class TestServers:
             async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
                 reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
                 writer.write(b"line\n")
-                while not errors:
-                    await asyncio.sleep(0)
+                await until(lambda: errors)
                 context = errors.take_one()
                 assert isinstance(context["exception"], LookupError)
                 assert context["message"] == "Unhandled exception in client_connected_cb"

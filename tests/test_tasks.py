@@ -46,8 +46,9 @@ class TestCreating:
             task = loop.create_task(nothing(), name="the name")
             assert task.get_name() == "the name"
             await task
-            assert (await_name := loop.create_task(nothing())).get_name().startswith("Task-")
-            await await_name
+            unnamed = loop.create_task(nothing())
+            assert unnamed.get_name().startswith("Task-")
+            await unnamed
 
         run(main())
 
@@ -168,6 +169,7 @@ class TestTools:
             assert loop.time() - begun >= 0.01
             async with asyncio.timeout(1000) as timeout:
                 timeout.reschedule(loop.time() + 2000)
+                await asyncio.sleep(0)
 
         run(main())
 

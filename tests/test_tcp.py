@@ -1070,7 +1070,7 @@ class TestCreateConnection:
         self.several(loop, unused_address(), unused_address())
 
         async def main():
-            with pytest.raises(ExceptionGroup) as info:  # noqa: F821
+            with pytest.raises(ExceptionGroup) as info:
                 await connect("name", 1, all_errors=True)
             assert [type(error) for error in info.value.exceptions] == [ConnectionRefusedError] * 2
 

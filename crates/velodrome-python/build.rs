@@ -1,8 +1,9 @@
-//! Tells the extension which compiler made it, for `python -m velodrome info`.
+//! Tells the extension which Python it is made for, and which compiler made it (for `python -m velodrome info`).
 
 use std::process::Command;
 
 fn main() {
+    pyo3_build_config::use_pyo3_cfgs();
     println!("cargo::rerun-if-env-changed=RUSTC");
     let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
     let output = Command::new(rustc).arg("--version").output();

@@ -39,6 +39,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Do what the command line asks for; ends as the program ends."""
     parser = _parser()
     options = parser.parse_args(_unglued(sys.argv[1:] if argv is None else argv))
+    if options.version:
+        print(f"velodrome {velodrome.__version__}")
+        return
     if options.command == ["info"]:
         print(_report())
         return
@@ -67,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="A script that is called 'info' is run as './info'.",
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"velodrome {velodrome.__version__}")
+    parser.add_argument("--version", action="store_true", help="show the version and exit")
     rest = argparse.REMAINDER
     parser.add_argument("-m", dest="module", nargs=rest, help="run a library module, as python -m does")
     parser.add_argument("-c", dest="code", nargs=rest, help="run the program passed in as a string")
@@ -166,11 +169,10 @@ def _hide_launching_frames() -> None:
 
 
 def native_facts() -> dict[str, str]:
-    """What the extension module says about itself; empty if it says nothing."""
+    """What the extension module says about itself and the kernel it found."""
     from . import _core
 
-    info = getattr(_core, "info", None)
-    return {str(key): str(value) for key, value in info().items()} if info is not None else {}
+    return dict(_core.info())
 
 
 def _report() -> str:

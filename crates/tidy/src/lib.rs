@@ -51,6 +51,7 @@ pub fn check(source: &source::Source) -> Vec<Finding> {
     if source.is_rust() {
         findings.extend(names::modules_and_globs(source));
         findings.extend(budgets::functions(source));
+        findings.extend(dependencies::futures(source));
         findings.extend(platforms::cfgs(source));
         findings.extend(remarks::first_paragraph(source));
         findings.extend(unsafe_code::places(source));

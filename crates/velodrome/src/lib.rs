@@ -1,1 +1,67 @@
-//! The Rust face.
+//! asyncio's vocabulary for Rust: an event loop for one thread, with tasks, timeouts and streams.
+//!
+//! Who knows asyncio finds its names here, and who knows Rust its manners: a future does nothing until it is awaited,
+//! what is dropped is cancelled, what fails is a `Result`. Everything happens on the thread that called [`run`], so no
+//! future has to be `Send` and no lock is needed between two tasks; [`Waker`](std::task::Waker)s may travel to any
+//! thread. The loop itself is the crate `velodrome-engine`, the one that Python's asyncio runs on as well.
+//!
+//! ```
+//! use std::io;
+//! use velodrome::{StreamReader, StreamWriter};
+//!
+//! async fn echo(mut reader: StreamReader, writer: StreamWriter) -> io::Result<()> {
+//!     let line = reader.readline().await?;
+//!     writer.write(line);
+//!     writer.drain().await
+//! }
+//!
+//! fn main() -> io::Result<()> {
+//!     velodrome::run(async {
+//!         let server = velodrome::start_server(echo, "127.0.0.1", 0).await?;
+//!         let port = server.local_addr()?.port();
+//!
+//!         let (mut reader, writer) = velodrome::open_connection("127.0.0.1", port).await?;
+//!         writer.write("hello\n");
+//!         assert_eq!(reader.readline().await?, b"hello\n");
+//!         Ok(())
+//!     })?
+//! }
+//! ```
+//!
+//! | asyncio | here |
+//! |---|---|
+//! | `asyncio.run(main())` | [`run`]`(main())?` |
+//! | `asyncio.create_task(work())` | [`spawn`]`(work())` |
+//! | `task.cancel()`, `CancelledError` | [`Task::cancel`], [`TaskError`] |
+//! | `asyncio.sleep(0.5)` | [`sleep`]`(Duration::from_millis(500))` |
+//! | `asyncio.sleep(0)` | [`yield_now`]`()` |
+//! | `asyncio.wait_for(work(), 5)` | [`timeout`]`(Duration::from_secs(5), work())` |
+//! | `asyncio.open_connection(host, port)` | [`open_connection`]`(host, port)` |
+//! | `asyncio.start_server(handler, host, port)` | [`start_server`]`(handler, host, port)` |
+//! | `loop.set_exception_handler(report)` | [`Builder::on_error`] |
+
+mod local;
+mod net;
+mod runtime;
+mod streams;
+mod task;
+mod time;
+mod unhandled;
+mod waiting;
+
+pub use velodrome_engine::clock::{Clock, ManualClock};
+pub use velodrome_engine::driver::{Driver, DriverKind};
+pub use velodrome_engine::streams::{NoSeparator, Overrun};
+
+pub use net::connect::open_connection;
+pub use net::server::{Outcome, Server, start_server};
+pub use runtime::{Builder, Runtime, run};
+pub use streams::error::ReadError;
+pub use streams::open_socket;
+pub use streams::reader::StreamReader;
+pub use streams::writer::StreamWriter;
+pub use task::error::TaskError;
+pub use task::yielding::yield_now;
+pub use task::{Task, spawn};
+pub use time::{Elapsed, Sleep, sleep, timeout};
+pub use unhandled::Unhandled;

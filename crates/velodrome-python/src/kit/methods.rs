@@ -174,7 +174,11 @@ pub(crate) struct Args<'a> {
 impl<'a> Args<'a> {
     /// # Safety
     /// As the vectorcall protocol: `count` positional arguments, then one for each of `names`.
-    unsafe fn new(args: *const *mut ffi::PyObject, count: ffi::Py_ssize_t, names: *mut ffi::PyObject) -> Self {
+    unsafe fn new(
+        args: *const *mut ffi::PyObject,
+        count: ffi::Py_ssize_t,
+        names: *mut ffi::PyObject,
+    ) -> Self {
         let count = count.cast_unsigned();
         if names.is_null() {
             // SAFETY: the caller's promise; a null pointer may come with a count of zero.
@@ -227,7 +231,11 @@ impl<'a> Args<'a> {
     }
 
     /// Arguments that may be positional or named; anything else raises.
-    pub(crate) fn parse<const N: usize>(self, method: &str, names: [&Obj; N]) -> Result<[Option<&'a Obj>; N]> {
+    pub(crate) fn parse<const N: usize>(
+        self,
+        method: &str,
+        names: [&Obj; N],
+    ) -> Result<[Option<&'a Obj>; N]> {
         if self.positional.len() > N {
             return Err(type_error(&format!("{method}() takes at most {N} arguments")));
         }

@@ -7,6 +7,8 @@ use std::ptr::{self, NonNull};
 
 use pyo3::ffi;
 
+pub(crate) use super::taking::take_raised;
+
 /// The interpreter's error indicator is set.
 #[derive(Debug)]
 pub(crate) struct Raised;
@@ -116,11 +118,6 @@ impl Obj {
         if truth < 0 { Err(Raised) } else { Ok(truth != 0) }
     }
 
-    pub(crate) fn is_callable(&self) -> bool {
-        // SAFETY: self is alive; never fails.
-        unsafe { ffi::PyCallable_Check(self.as_ptr()) != 0 }
-    }
-
     /// Whether this is an instance of `class`, which must be a type; subclass hooks are not asked.
     pub(crate) fn is_subtype_of(&self, class: *mut ffi::PyTypeObject) -> bool {
         // SAFETY: both types are alive.
@@ -152,7 +149,8 @@ impl Obj {
         }
         // SAFETY: the first N + 1 entries are live objects; attached.
         unsafe {
-            let result = ffi::PyObject_VectorcallMethod(name.as_ptr(), stack.as_ptr(), N + 1, ptr::null_mut());
+            let result =
+                ffi::PyObject_VectorcallMethod(name.as_ptr(), stack.as_ptr(), N + 1, ptr::null_mut());
             Ref::from_owned(result)
         }
     }
@@ -448,25 +446,6 @@ pub(crate) fn raise_os_error(error: &std::io::Error) -> Raised {
 pub(crate) fn clear_raised() {
     // SAFETY: attached.
     unsafe { ffi::PyErr_Clear() }
-}
-
-/// Take the exception out of the error indicator, complete with its traceback.
-pub(crate) fn take_raised() -> Option<Ref> {
-    let (mut kind, mut value, mut traceback) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
-    // SAFETY: attached; Fetch gives three owned references or NULLs, Normalize replaces them in place.
-    unsafe {
-        ffi::PyErr_Fetch(&raw mut kind, &raw mut value, &raw mut traceback);
-        if kind.is_null() {
-            return None;
-        }
-        ffi::PyErr_NormalizeException(&raw mut kind, &raw mut value, &raw mut traceback);
-        if !traceback.is_null() && !value.is_null() {
-            ffi::PyException_SetTraceback(value, traceback);
-        }
-        ffi::Py_XDECREF(kind);
-        ffi::Py_XDECREF(traceback);
-        Ref::from_owned(value).ok()
-    }
 }
 
 /// Raise an exception object.

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::ptr;
 
 use pyo3::ffi;
-use velodrome_engine::ready::{Runnable, RunnableVTable, SendRunnable, Visitor, Words};
+use velodrome_engine::ready::{Runnable, RunnableVTable, Visitor, Words};
 
 use super::context;
 use super::object::{Obj, Ref, Result};
@@ -137,12 +137,6 @@ pub(crate) fn wakeup(method: Ref, future: Ref, context: Ref) -> Runnable {
     unsafe { Runnable::from_raw(&WAKEUP, [word(method), word(future), word(context)]) }
 }
 
-/// Let a handle travel to the loop's thread.
-pub(crate) fn send(runnable: Runnable) -> SendRunnable {
-    // SAFETY: made of Python references only, pushed and run by threads that hold the interpreter's lock.
-    unsafe { SendRunnable::new(runnable) }
-}
-
 /// The native handle in a runnable, if it is one.
 pub(crate) fn handle_of(runnable: &Runnable) -> Option<Ref> {
     let kinds = [&HANDLE, &TIMER, &FOREIGN];
@@ -155,7 +149,8 @@ pub(crate) fn handle_of(runnable: &Runnable) -> Option<Ref> {
 pub(crate) fn builtin_function(object: &Obj) -> Option<usize> {
     // SAFETY: alive; looks at the type before the fields.
     unsafe {
-        if ffi::PyCFunction_CheckExact(object.as_ptr()) == 0 || ffi::PyCFunction_GetFlags(object.as_ptr()) != ffi::METH_O
+        if ffi::PyCFunction_CheckExact(object.as_ptr()) == 0
+            || ffi::PyCFunction_GetFlags(object.as_ptr()) != ffi::METH_O
         {
             return None;
         }

@@ -134,10 +134,6 @@ impl Visit {
         self.pointer(slot.as_ptr().cast());
     }
 
-    pub(crate) fn object(&mut self, object: &Ref) {
-        self.pointer(object.as_ptr().cast());
-    }
-
     /// Show a reference that is known as a pointer only: what the engine was lent.
     pub(crate) fn pointer(&mut self, object: *mut ()) {
         if self.answer == 0 && !object.is_null() {

@@ -8,7 +8,10 @@ use velodrome_engine::event_loop::EventLoop;
 use super::event_loop::Loop;
 use super::handle;
 use crate::kit::names::{Imported, Name};
-use crate::kit::object::{Obj, Raised, Ref, Result, Slot, float, none, raise_exception, raised_to_leave, take_raised, write_unraisable};
+use crate::kit::object::{
+    Obj, Raised, Ref, Result, Slot, float, none, raise_exception, raised_to_leave, take_raised,
+    write_unraisable,
+};
 use crate::kit::types::This;
 
 static CALLBACK_FAILED: Imported = Imported::new("velodrome._support", "callback_failed");

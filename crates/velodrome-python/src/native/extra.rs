@@ -6,7 +6,8 @@ use super::transport::Transport;
 use crate::kit::methods::Args;
 use crate::kit::names::{Imported, Name};
 use crate::kit::object::{
-    Obj, Ref, Result, bytes, clear_raised, dict, dict_get, dict_set, file_name, long, none, string, text, tuple,
+    Obj, Ref, Result, bytes, clear_raised, dict, dict_get, dict_set, file_name, long, none, string, text,
+    tuple,
 };
 use crate::kit::types::This;
 

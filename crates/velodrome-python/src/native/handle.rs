@@ -351,7 +351,13 @@ fn cancel_timer(this: This<'_, TimerHandle>) -> Result<Ref> {
 }
 
 /// Make a handle.
-pub(crate) fn new(event_loop: This<'_, Loop>, callback: &Obj, args: Args<'_>, first: usize, context: Option<&Obj>) -> Result<Ref> {
+pub(crate) fn new(
+    event_loop: This<'_, Loop>,
+    callback: &Obj,
+    args: Args<'_>,
+    first: usize,
+    context: Option<&Obj>,
+) -> Result<Ref> {
     new_object(Handle(Callback::new(event_loop, callback, args.raw_from(first), context)?))
 }
 

@@ -18,7 +18,8 @@ use crate::kit::context;
 use crate::kit::methods::{Args, Method};
 use crate::kit::names::Imported;
 use crate::kit::object::{
-    Obj, Raised, Ref, Result, Slot, boolean, clear_raised, none, os_error, raise_os_error, raised_to_leave, take_raised,
+    Obj, Raised, Ref, Result, Slot, boolean, clear_raised, none, os_error, raise_os_error, raised_to_leave,
+    take_raised,
 };
 use crate::kit::types::This;
 
@@ -72,8 +73,11 @@ struct Host(Rc<Serving>);
 
 impl Acceptor for Host {
     fn accepted(&self, socket: OwnedFd, peer: Peer) {
-        let connection =
-            Connection { serving: Rc::clone(&self.0), socket: Cell::new(Some(socket)), peer: Cell::new(Some(peer)) };
+        let connection = Connection {
+            serving: Rc::clone(&self.0),
+            socket: Cell::new(Some(socket)),
+            peer: Cell::new(Some(peer)),
+        };
         self.0.with_loop(|event_loop| {
             let engine = event_loop.engine_shared()?;
             engine.hub().ready.push(Runnable::from_rc(Rc::new(connection), 0));

@@ -104,14 +104,16 @@ fn call_soon_threadsafe(this: This<'_, Loop>, args: Args<'_>) -> Result<Ref> {
     Ok(handle)
 }
 
-/// On the loop's thread straight into the queue, so that its order with `call_soon` holds; elsewhere by the inbox.
+/// Into the ready queue, whichever thread this is: the interpreter's lock, held here and let go by the loop only while it
+/// waits, makes that safe, and keeps asyncio's order (what a thread scheduled before the loop's own thread did comes
+/// first). Other threads wake the loop up besides.
 pub(crate) fn push_from_anywhere(this: This<'_, Loop>, runnable: Runnable) -> Result<()> {
-    let engine = this.engine_shared()?;
-    if this.on_own_thread() {
-        engine.hub().ready.push(runnable);
-        return Ok(());
+    let engine = this.engine()?;
+    engine.hub().ready.push(runnable);
+    if !this.on_own_thread() {
+        engine.inbox().wake();
     }
-    engine.inbox().push(runnables::send(runnable)).map_err(|_| runtime_error("Event loop is closed"))
+    Ok(())
 }
 
 fn call_later(this: This<'_, Loop>, args: Args<'_>) -> Result<Ref> {

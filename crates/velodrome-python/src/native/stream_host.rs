@@ -15,8 +15,8 @@ use crate::kit::buffer::View;
 use crate::kit::context;
 use crate::kit::names::{Imported, Name};
 use crate::kit::object::{
-    Obj, Raised, Ref, Result, Slot, bytes, clear_raised, long, none, os_error, raise_os_error, raised_to_leave,
-    runtime_error, take_raised,
+    Obj, Raised, Ref, Result, Slot, bytes, clear_raised, long, none, os_error, raise_os_error,
+    raised_to_leave, runtime_error, take_raised,
 };
 use crate::kit::types::{This, new_object};
 
@@ -48,11 +48,7 @@ pub(super) struct Opening<'a> {
 }
 
 /// Open a transport: its `connection_made` is queued when this returns.
-pub(super) fn open(
-    event_loop: This<'_, Loop>,
-    descriptor: Descriptor,
-    opening: Opening<'_>,
-) -> Result<Ref> {
+pub(super) fn open(event_loop: This<'_, Loop>, descriptor: Descriptor, opening: Opening<'_>) -> Result<Ref> {
     let engine = event_loop.engine_shared()?;
     let object = new_object(Transport::default())?;
     let this = This::<Transport>::of(&object).ok_or(Raised)?;
@@ -234,7 +230,9 @@ fn let_go(this: This<'_, Transport>) {
     if detached.and(failed).is_err() {
         dispatch::step_failed(this.object());
     }
-    for slot in [&this.protocol, &this.event_loop, &this.opened_context, &this.read_context, &this.lost_context] {
+    for slot in
+        [&this.protocol, &this.event_loop, &this.opened_context, &this.read_context, &this.lost_context]
+    {
         drop(slot.take());
     }
 }

@@ -18,7 +18,8 @@ use crate::kit::buffer::{View, exact_bytes, is_data, lend};
 use crate::kit::methods::{Args, GetSet, Method};
 use crate::kit::names::{Imported, Name};
 use crate::kit::object::{
-    Obj, Ref, Result, Slot, boolean, iterate, long, none, runtime_error, string, tuple, type_error, value_error,
+    Obj, Ref, Result, Slot, boolean, iterate, long, none, runtime_error, string, tuple, type_error,
+    value_error,
 };
 use crate::kit::types::{Layout, Native, This, Visit, held, make_type as make_native};
 
@@ -401,7 +402,11 @@ fn writing_methods() -> Vec<Method> {
     vec![
         Method::one::<T, _>(c"write", write, c"Send data, or queue what the kernel does not take."),
         Method::one::<T, _>(c"writelines", writelines, c"Send all of an iterable of data."),
-        Method::noargs::<T, _>(c"write_eof", write_eof, c"Tell the peer that no more comes, once all is sent."),
+        Method::noargs::<T, _>(
+            c"write_eof",
+            write_eof,
+            c"Tell the peer that no more comes, once all is sent.",
+        ),
         Method::noargs::<T, _>(c"can_write_eof", can_write_eof, c"True."),
         Method::noargs::<T, _>(c"close", close, c"Send what is queued, then close."),
         Method::noargs::<T, _>(c"abort", abort, c"Close now; what is queued is dropped."),

@@ -16,7 +16,9 @@ use super::event_loop::Loop;
 use super::handle;
 use crate::kit::methods::{Args, Method};
 use crate::kit::names::Name;
-use crate::kit::object::{Obj, Ref, Result, Slot, boolean, long, raise_os_error, raised, clear_raised, text, value_error};
+use crate::kit::object::{
+    Obj, Ref, Result, Slot, boolean, clear_raised, long, raise_os_error, raised, text, value_error,
+};
 use crate::kit::types::This;
 
 static FILENO: Name = Name::new("fileno");
@@ -109,7 +111,11 @@ fn add(this: This<'_, Loop>, args: Args<'_>, side: Interest) -> Result<Ref> {
         None => return begin(this, &engine, fd, side, made),
     };
     let wider = entry.watch.interest().union(side);
-    engine.hub().reactor.set_interest_now(&entry.registration, wider).map_err(|error| raise_os_error(&error))?;
+    engine
+        .hub()
+        .reactor
+        .set_interest_now(&entry.registration, wider)
+        .map_err(|error| raise_os_error(&error))?;
     let before = entry.watch.slot(side).replace(Some(made.clone()));
     if let Some(before) = before {
         handle::cancel(&before);

@@ -1,0 +1,26 @@
+//! Taking the pending exception in Python 3.11, which keeps it in three parts.
+
+use std::ptr;
+
+use pyo3::ffi;
+
+use super::object::Ref;
+
+/// Take the exception out of the error indicator, complete with its traceback.
+pub(crate) fn take_raised() -> Option<Ref> {
+    let (mut kind, mut value, mut traceback) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+    // SAFETY: attached; Fetch gives three owned references or NULLs, Normalize replaces them in place.
+    unsafe {
+        ffi::PyErr_Fetch(&raw mut kind, &raw mut value, &raw mut traceback);
+        if kind.is_null() {
+            return None;
+        }
+        ffi::PyErr_NormalizeException(&raw mut kind, &raw mut value, &raw mut traceback);
+        if !traceback.is_null() && !value.is_null() {
+            ffi::PyException_SetTraceback(value, traceback);
+        }
+        ffi::Py_XDECREF(kind);
+        ffi::Py_XDECREF(traceback);
+        Ref::from_owned(value).ok()
+    }
+}

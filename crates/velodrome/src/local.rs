@@ -1,0 +1,192 @@
+//! The loop of this thread, as the futures of this crate find it.
+//!
+//! A future does not carry its loop with it: it asks [`current`] when it is polled. That is what lets `sleep` and
+//! `spawn` be plain functions, and what decides in a waker whether it stands on its loop's own thread. The engine's
+//! loop is shared, not owned: a face that drives turns of its own (Python's) can have futures on them too.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use velodrome_engine::driver::Timeout;
+use velodrome_engine::event_loop::EventLoop;
+use velodrome_engine::hub::Hub;
+use velodrome_engine::net::Resolver;
+use velodrome_engine::ready::{Run, Runnable};
+
+use crate::task::table::Table;
+use crate::task::waker::{MAIN, TaskWaker};
+use crate::unhandled::{OnError, Unhandled};
+
+thread_local! {
+    static CURRENT: RefCell<Option<Rc<Local>>> = const { RefCell::new(None) };
+}
+
+/// An engine's loop, and what futures need beside it.
+pub(crate) struct Local {
+    event_loop: Rc<EventLoop>,
+    pub(crate) tasks: Table,
+    /// Set: the future given to `block_on` is to be polled.
+    main_due: Cell<bool>,
+    /// Made when a name is first looked up: most programs connect to numbers, or not at all.
+    resolver: OnceCell<Resolver>,
+    on_error: OnError,
+}
+
+impl Local {
+    pub(crate) fn new(event_loop: Rc<EventLoop>, on_error: OnError) -> Rc<Self> {
+        Rc::new(Self {
+            event_loop,
+            tasks: Table::default(),
+            main_due: Cell::new(false),
+            resolver: OnceCell::new(),
+            on_error,
+        })
+    }
+
+    pub(crate) fn hub(&self) -> &Rc<Hub> {
+        self.event_loop.hub()
+    }
+
+    pub(crate) fn resolver(&self) -> &Resolver {
+        self.resolver.get_or_init(Resolver::new)
+    }
+
+    /// A waker for whatever `index` stands for on this loop.
+    pub(crate) fn new_waker(&self, index: usize) -> Arc<TaskWaker> {
+        TaskWaker::new(Arc::clone(self.event_loop.inbox()), index)
+    }
+
+    pub(crate) fn report(&self, error: &Unhandled) {
+        (self.on_error)(error);
+    }
+
+    /// Queue what `waker` wakes, unless it is queued already.
+    pub(crate) fn wake(self: &Rc<Self>, waker: &Arc<TaskWaker>) {
+        match waker.index() {
+            MAIN => self.main_due.set(true),
+            index if self.tasks.mark_woken(index, waker) => self.queue(index),
+            _ => {}
+        }
+    }
+
+    pub(crate) fn queue(self: &Rc<Self>, index: usize) {
+        self.hub().ready.push(Runnable::from_rc(Rc::clone(self), index));
+    }
+
+    /// A wake-up from another thread has come to its turn in the ready queue.
+    pub(crate) fn arrived(self: &Rc<Self>, waker: &Arc<TaskWaker>) {
+        match waker.index() {
+            MAIN => self.main_due.set(true),
+            index => self.tasks.run_woken(self, index, waker),
+        }
+    }
+
+    /// Make the main future due, as it is to begin with.
+    pub(crate) fn wake_main(&self) {
+        self.main_due.set(true);
+    }
+
+    /// Whether the main future is to be polled now; asked once for each time it is.
+    pub(crate) fn take_main_due(&self) -> bool {
+        self.main_due.replace(false)
+    }
+
+    /// One turn: wait, unless something is due; then run what is.
+    pub(crate) fn turn(&self) -> io::Result<()> {
+        let (engine, hub) = (&self.event_loop, self.hub());
+        let timeout =
+            if self.main_due.get() { Timeout::Zero } else { engine.timeout(hub.clock.now()) };
+        if timeout != Timeout::Zero {
+            hub.ready.shrink();
+        }
+        engine.wait(timeout)?;
+        engine.dispatch();
+        engine.expire(hub.clock.now());
+        let _ = engine.run_ready();
+        Ok(())
+    }
+
+    /// Cancel what is left, let transports that closed say so, then let go of the engine.
+    pub(crate) fn shut_down(self: &Rc<Self>) {
+        let _entered = Entered::swap(Rc::clone(self));
+        self.tasks.close();
+        let _ = self.event_loop.run_ready();
+        self.event_loop.close();
+    }
+}
+
+impl Run for Local {
+    /// A task's turn.
+    fn run(self: Rc<Self>, index: usize) {
+        self.tasks.run(&self, index);
+    }
+}
+
+/// The loop that runs on this thread.
+pub(crate) fn current() -> Option<Rc<Local>> {
+    CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
+}
+
+/// The loop that runs on this thread, or an error for who needs one.
+pub(crate) fn require(what: &str) -> io::Result<Rc<Local>> {
+    current().ok_or_else(|| io::Error::other(format!("{what} needs a running event loop: {CALL_RUN}")))
+}
+
+/// What to do about there being no loop.
+pub(crate) const CALL_RUN: &str = "call it from a future that velodrome::run runs";
+
+/// Wake `waker` without leaving this thread. False if its loop does not run here.
+pub(crate) fn wake_here(waker: &Arc<TaskWaker>) -> bool {
+    with_loop_of(waker, |local| local.wake(waker))
+}
+
+/// A wake-up that travelled has arrived.
+pub(crate) fn arrive(waker: &Arc<TaskWaker>) {
+    // Not within `with_loop_of`: this polls a task, which may do anything.
+    if let Some(local) = current().filter(|local| waker.is_of(local.event_loop.inbox())) {
+        local.arrived(waker);
+    }
+}
+
+fn with_loop_of(waker: &Arc<TaskWaker>, wake: impl FnOnce(&Rc<Local>)) -> bool {
+    let woken = CURRENT.try_with(|current| {
+        let current = current.borrow();
+        current.as_ref().filter(|local| waker.is_of(local.event_loop.inbox())).map(wake)
+    });
+    woken.is_ok_and(|woken| woken.is_some())
+}
+
+/// While it lives, its loop is the one of this thread.
+pub(crate) struct Entered(Option<Rc<Local>>);
+
+impl Entered {
+    /// Begin to run `local` here.
+    ///
+    /// # Errors
+    /// Deadlock, if a loop runs on this thread already: it would wait for the inner one.
+    pub(crate) fn run(local: Rc<Local>) -> io::Result<Self> {
+        if current().is_some() {
+            return Err(io::Error::new(
+                io::ErrorKind::Deadlock,
+                "an event loop runs on this thread already, and would stand still meanwhile: \
+                 await the future instead, or spawn it",
+            ));
+        }
+        Ok(Self::swap(local))
+    }
+
+    /// Put `local` in the place of what ran before.
+    fn swap(local: Rc<Local>) -> Self {
+        Self(CURRENT.with(|current| current.replace(Some(local))))
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let before = self.0.take();
+        // The one that leaves is dropped when nothing is borrowed: it may be the last to hold its loop.
+        let _left = CURRENT.try_with(|current| current.replace(before));
+    }
+}

@@ -1,0 +1,163 @@
+//! Running a future to its end: `run`, and the two steps it consists of for who wants to choose driver and clock.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use velodrome_engine::clock::Clock;
+use velodrome_engine::driver::Driver;
+use velodrome_engine::event_loop::EventLoop;
+
+use crate::local::{Entered, Local};
+use crate::task::waker::MAIN;
+use crate::unhandled::{OnError, Unhandled, to_stderr};
+
+/// Run `future` on a new event loop until it is done, then cancel what it left behind: `asyncio.run`.
+///
+/// The future may borrow, and a panic in it comes out here, since both happen on the caller's own stack. Tasks that are
+/// not done by then are dropped where they wait, and so is what transports have not yet sent: await
+/// [`StreamWriter::drain`](crate::StreamWriter::drain) or [`wait_closed`](crate::StreamWriter::wait_closed) for what
+/// must arrive.
+///
+/// ```
+/// let name = String::from("world");
+/// let greeting = velodrome::run(async { format!("hello {}", &name) })?;
+/// assert_eq!(greeting, "hello world");
+/// # std::io::Result::Ok(())
+/// ```
+///
+/// # Errors
+/// What the kernel says if it has no descriptor for a loop; `InvalidInput` if `VELODROME_DRIVER` names no driver;
+/// `Deadlock` from within a running loop. The future's own result, errors included, is the value.
+pub fn run<F: Future>(future: F) -> io::Result<F::Output> {
+    Runtime::new()?.block_on(future)
+}
+
+/// An event loop that can run several futures, one after the other: `asyncio.Runner`.
+///
+/// Tasks go on with the next [`block_on`](Self::block_on) where the last one left them; dropping the runtime cancels
+/// them.
+///
+/// ```
+/// let runtime = velodrome::Runtime::new()?;
+/// let task = runtime.block_on(async { velodrome::spawn(async { 7 }) })?;
+/// assert_eq!(runtime.block_on(task)?.unwrap(), 7);
+/// # std::io::Result::Ok(())
+/// ```
+pub struct Runtime {
+    local: Rc<Local>,
+}
+
+impl Runtime {
+    /// A loop over the driver that `VELODROME_DRIVER` asks for, or the platform's best.
+    ///
+    /// # Errors
+    /// As [`run`], but for the last.
+    pub fn new() -> io::Result<Self> {
+        Builder::new().build()
+    }
+
+    /// Run `future` until it is done.
+    ///
+    /// # Errors
+    /// `Deadlock` from within a running loop; what the kernel says should waiting fail.
+    pub fn block_on<F: Future>(&self, future: F) -> io::Result<F::Output> {
+        let _entered = Entered::run(Rc::clone(&self.local))?;
+        let waker = Waker::from(self.local.new_waker(MAIN));
+        let mut context = Context::from_waker(&waker);
+        let mut future = pin!(future);
+        self.local.wake_main();
+        loop {
+            if self.local.take_main_due()
+                && let Poll::Ready(output) = future.as_mut().poll(&mut context)
+            {
+                return Ok(output);
+            }
+            self.local.turn()?;
+        }
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        self.local.shut_down();
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime").field("tasks", &self.local.tasks.len()).finish_non_exhaustive()
+    }
+}
+
+/// Choices for a [`Runtime`].
+///
+/// ```
+/// use std::time::Duration;
+/// use velodrome::{Builder, Clock, Driver};
+///
+/// // No kernel and no time: waiting moves the clock, so an hour is over at once.
+/// let (clock, hand) = Clock::manual();
+/// let (driver, _script) = Driver::fake(hand.clone());
+/// let runtime = Builder::new().driver(driver).clock(clock).build()?;
+/// runtime.block_on(velodrome::sleep(Duration::from_secs(3600)))?;
+/// assert_eq!(Duration::from_nanos(hand.now()), Duration::from_secs(3600));
+/// # std::io::Result::Ok(())
+/// ```
+#[derive(Default)]
+pub struct Builder {
+    driver: Option<Driver>,
+    clock: Option<Clock>,
+    on_error: Option<OnError>,
+}
+
+impl Builder {
+    /// The environment's driver, the system's clock, and errors to the standard error stream.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Use this driver.
+    #[must_use]
+    pub fn driver(mut self, driver: Driver) -> Self {
+        self.driver = Some(driver);
+        self
+    }
+
+    /// Use this clock. One set by hand belongs with [`Driver::fake`], which moves it: a kernel would sleep as long as
+    /// that clock says, and find that no time has passed.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Tell `report` of errors that have no caller, as those of a server's connections, instead of the standard error
+    /// stream: asyncio's `set_exception_handler`. A panic goes to the panic hook, as ever.
+    #[must_use]
+    pub fn on_error(mut self, report: impl Fn(&Unhandled) + 'static) -> Self {
+        self.on_error = Some(Rc::new(report));
+        self
+    }
+
+    /// Make the loop.
+    ///
+    /// # Errors
+    /// As [`Runtime::new`].
+    pub fn build(self) -> io::Result<Runtime> {
+        let driver = self.driver.map_or_else(Driver::from_env, Ok)?;
+        let engine = EventLoop::with(driver, self.clock.unwrap_or_else(Clock::monotonic))?;
+        Ok(Runtime { local: Local::new(Rc::new(engine), self.on_error.unwrap_or_else(to_stderr)) })
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { driver, clock, .. } = self;
+        f.debug_struct("Builder").field("driver", driver).field("clock", clock).finish_non_exhaustive()
+    }
+}
