@@ -47,6 +47,12 @@ class Errors(list[dict[str, Any]]):
         return context
 
 
+def pytest_collection_finish() -> None:
+    # Every test collects garbage; what pytest has built up until now need not be looked at each time.
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "kind" in metafunc.fixturenames:
         mark = metafunc.definition.get_closest_marker("velodrome_only")

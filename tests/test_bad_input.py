@@ -167,13 +167,16 @@ def test_methods_of_the_loop(kind, method, position):
         if (method, position, name) in SKIPPED:
             continue
         expected, got = (outcome(k, method, METHODS[method], position, value) for k in ("asyncio", kind))
-        if expected != got and not acceptable(method, position, expected, got):
+        if expected != got and not acceptable(method, position, name, expected, got):
             differences[name] = expected, got
     assert not differences
 
 
-def acceptable(method, position, expected, got):
+def acceptable(method, position, name, expected, got):
     """Whether an outcome that is not asyncio's is as good."""
+    if (method, position, name) == ("call_later", 0, "nan"):
+        # asyncio's timers are out of order from then on.
+        return got is ValueError
     if (method, position) in LENIENT:
         return got in (TypeError, ValueError, OverflowError, "returned")
     # An attribute that is missing where asyncio happens to look for it first.

@@ -343,7 +343,7 @@ class TestUsage:
         done = ours("info")
         assert done.returncode == 0, done.stderr
         facts = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
-        assert {"velodrome", "python", "kernel", "driver", "rust"} <= set(facts)
+        assert {"velodrome", "python", "kernel", "driver", "rustc"} <= set(facts)
         assert facts["python"].startswith(f"CPython {sys.version.split()[0]}")
 
     @pytest.mark.parametrize("option", ["-h", "--help"])

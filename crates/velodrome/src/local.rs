@@ -96,8 +96,7 @@ impl Local {
     /// One turn: wait, unless something is due; then run what is.
     pub(crate) fn turn(&self) -> io::Result<()> {
         let (engine, hub) = (&self.event_loop, self.hub());
-        let timeout =
-            if self.main_due.get() { Timeout::Zero } else { engine.timeout(hub.clock.now()) };
+        let timeout = if self.main_due.get() { Timeout::Zero } else { engine.timeout(hub.clock.now()) };
         if timeout != Timeout::Zero {
             hub.ready.shrink();
         }

@@ -54,8 +54,9 @@ pub use native::Bell;
 pub use peer::Peer;
 pub use rustix::net::{AddressFamily, SocketType};
 pub use socket::{
-    accept, bind, connect, getpeername, getsockname, listen, set_broadcast, set_keepalive, set_nodelay,
-    set_reuseaddr, set_reuseport, set_v6only, shutdown_write, socket, socket_type, socketpair, take_error,
+    accept, bind, connect, getpeername, getsockname, is_connecting, listen, set_broadcast, set_keepalive,
+    set_nodelay, set_reuseaddr, set_reuseport, set_v6only, shutdown_write, socket, socket_type, socketpair,
+    take_error,
 };
 pub use transfer::{IOV_MAX, read, recv, recv_from, send, send_to, send_vectored, write, write_vectored};
 

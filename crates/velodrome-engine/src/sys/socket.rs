@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, Shutdown, SocketType, sockopt};
 
 use super::{Peer, lend, native, retry};
@@ -36,6 +37,11 @@ pub fn listen(fd: RawFd, backlog: i32) -> io::Result<()> {
 pub fn connect(fd: RawFd, address: &Peer) -> io::Result<()> {
     let (fd, address) = (lend(fd)?, address.sockaddr()?);
     rustix::net::connect(fd, address).map_err(io::Error::from)
+}
+
+/// Whether what [`connect`] said is no failure: the attempt is under way.
+pub fn is_connecting(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::INPROGRESS | Errno::INTR))
 }
 
 /// Takes one waiting connection; the new socket does not block and is not inherited.
@@ -116,8 +122,6 @@ mod tests {
     use std::net::SocketAddr;
     use std::os::fd::AsRawFd;
 
-    use rustix::io::Errno;
-
     use super::*;
     use crate::sys;
 
@@ -146,6 +150,7 @@ mod tests {
         let client = socket(AddressFamily::INET, SocketType::STREAM).unwrap();
         let begun = connect(client.as_raw_fd(), &address).unwrap_err();
         assert_eq!(begun.raw_os_error(), Some(Errno::INPROGRESS.raw_os_error()));
+        assert!(is_connecting(&begun));
         settled(client.as_raw_fd()).unwrap();
         set_nodelay(client.as_raw_fd(), true).unwrap();
         set_keepalive(client.as_raw_fd(), true).unwrap();
@@ -169,6 +174,7 @@ mod tests {
         connect(client.as_raw_fd(), &address).unwrap_err();
         let error = settled(client.as_raw_fd()).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(Errno::CONNREFUSED.raw_os_error()));
+        assert!(!is_connecting(&error));
         take_error(client.as_raw_fd()).unwrap();
     }
 

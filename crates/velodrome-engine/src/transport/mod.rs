@@ -39,6 +39,15 @@ impl Received {
     }
 }
 
+/// Who began the end of a transport.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The face, by a call of `close` or `abort`.
+    Caller,
+    /// The transport: the peer ended the connection, or the socket failed.
+    Transport,
+}
+
 /// One receive from the transport's socket into a buffer of the protocol's choice.
 pub type Recv<'a> = &'a mut dyn FnMut(&mut [u8]) -> io::Result<usize>;
 
@@ -60,7 +69,7 @@ pub trait Protocol {
     /// A system call failed and the transport is about to be closed for it; `doing` says what it was doing.
     fn failed(&self, _error: &io::Error, _doing: &'static str) {}
     /// [`Self::connection_lost`] has been queued: the moment to remember the caller's surroundings.
-    fn losing(&self) {}
+    fn losing(&self, _cause: Cause) {}
     /// The transport is closed; its descriptor is closed after this returns. Once, last.
     fn connection_lost(&self, error: Option<io::Error>);
     /// The loop is going away without closing its transports: let go of everything, call no one.

@@ -15,7 +15,7 @@ use std::rc::Rc;
 
 use super::flow_control::{FlowControl, LimitsError};
 use super::write_queue::{Chunk, WriteQueue};
-use super::{Protocol, Received};
+use super::{Cause, Protocol, Received};
 use crate::driver::{Driver, Interest, Readiness};
 use crate::hub::Hub;
 use crate::reactor::{Registration, Source};
@@ -327,12 +327,16 @@ impl Stream {
 
     /// Read no more, write what is queued, then close.
     pub fn close(self: &Rc<Self>) {
+        self.finish(Cause::Caller);
+    }
+
+    fn finish(self: &Rc<Self>, cause: Cause) {
         if self.closing.replace(true) {
             return;
         }
         self.flush_gathered();
         if self.lost.get() == 0 && self.queue.borrow().is_empty() {
-            self.lose(None);
+            self.lose(None, cause);
         } else {
             self.update_interest();
         }
@@ -340,23 +344,27 @@ impl Stream {
 
     /// Drop what is queued and close, reporting `error`.
     pub fn abort(self: &Rc<Self>, error: Option<io::Error>) {
+        self.give_up(error, Cause::Caller);
+    }
+
+    fn give_up(self: &Rc<Self>, error: Option<io::Error>, cause: Cause) {
         if self.lost.get() > 0 {
             return;
         }
         drop(self.take_queue());
         self.closing.set(true);
-        self.lose(error);
+        self.lose(error, cause);
     }
 
     fn fail(self: &Rc<Self>, error: io::Error, doing: &'static str) {
         if let Some(protocol) = self.protocol() {
             protocol.failed(&error, doing);
         }
-        self.abort(Some(error));
+        self.give_up(Some(error), Cause::Transport);
     }
 
     /// The report becomes due; from here on the kernel is not listened to.
-    fn lose(self: &Rc<Self>, error: Option<io::Error>) {
+    fn lose(self: &Rc<Self>, error: Option<io::Error>, cause: Cause) {
         self.lost.set(1);
         self.blocked.set(false);
         self.error.set(error);
@@ -364,7 +372,7 @@ impl Stream {
             let _ = self.hub.reactor.set_interest_now(&registration, Interest::NONE);
         }
         if let Some(protocol) = self.protocol() {
-            protocol.losing();
+            protocol.losing(cause);
         }
         self.hub.ready.push(Runnable::from_rc(Rc::clone(self), LOST));
     }
@@ -425,7 +433,7 @@ impl Stream {
             self.reading.set(false);
             self.update_interest();
         } else {
-            self.close();
+            self.finish(Cause::Transport);
         }
     }
 

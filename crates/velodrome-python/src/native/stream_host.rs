@@ -6,7 +6,7 @@ use std::rc::Rc;
 use velodrome_engine::ready::Visitor;
 use velodrome_engine::sys::Peer;
 use velodrome_engine::transport::stream::{Descriptor, Stream};
-use velodrome_engine::transport::{Protocol, Received, Recv};
+use velodrome_engine::transport::{Cause, Protocol, Received, Recv};
 
 use super::event_loop::Loop;
 use super::transport::{Transport, log_if_debugging, wake_empty_waiter};
@@ -300,10 +300,17 @@ impl Protocol for Host {
         });
     }
 
-    fn losing(&self) {
-        self.with((), |this| match context::copy_current() {
-            Ok(context) => this.lost_context.set(context),
-            Err(Raised) => clear_raised(),
+    fn losing(&self, cause: Cause) {
+        self.with((), |this| {
+            // As a call_soon from where asyncio would have made it: the caller, or the callback that reads.
+            let context = match (cause, this.read_context.get()) {
+                (Cause::Transport, Some(reading)) => context::copy(&reading),
+                _ => context::copy_current(),
+            };
+            match context {
+                Ok(context) => this.lost_context.set(context),
+                Err(Raised) => clear_raised(),
+            }
         });
     }
 

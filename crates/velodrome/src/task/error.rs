@@ -84,7 +84,8 @@ impl fmt::Display for TaskError {
 /// What `panic!` was given, as far as it was text.
 fn message(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<&'static str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("with a value that is no text")
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("with a value that is no text")
 }
 
 impl fmt::Debug for TaskError {

@@ -1,0 +1,68 @@
+//! Names to addresses, without blocking the loop.
+//!
+//! Numbers are recognised here and now. For names the system's resolver is asked, which blocks, on threads that the
+//! engine keeps for it; the answer comes back as any wake-up from another thread does.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use velodrome_engine::net::address::numeric;
+
+use crate::local::Local;
+
+#[derive(Default)]
+struct Answer {
+    found: Option<io::Result<Vec<SocketAddr>>>,
+    waker: Option<Waker>,
+}
+
+#[derive(Default)]
+struct Lookup(Mutex<Answer>);
+
+impl Lookup {
+    fn answer(&self) -> MutexGuard<'_, Answer> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// On a thread of the resolver.
+    fn found(&self, found: io::Result<Vec<SocketAddr>>) {
+        let mut answer = self.answer();
+        answer.found = Some(found);
+        let waker = answer.waker.take();
+        drop(answer);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn poll(&self, cx: &Context<'_>) -> Poll<io::Result<Vec<SocketAddr>>> {
+        let mut answer = self.answer();
+        if let Some(found) = answer.found.take() {
+            return Poll::Ready(found);
+        }
+        answer.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+/// The addresses of `host`: one at least.
+pub(super) async fn look_up(local: &Local, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if let Some(address) = numeric(host, port) {
+        return Ok(vec![address]);
+    }
+    let lookup = Arc::new(Lookup::default());
+    let asked = Arc::clone(&lookup);
+    local.resolver().resolve(host.to_owned(), port, Box::new(move |found| asked.found(found)));
+    let found = poll_fn(|cx| lookup.poll(cx)).await.map_err(|error| about(host, &error))?;
+    if found.is_empty() {
+        return Err(about(host, "it has no address"));
+    }
+    Ok(found)
+}
+
+fn about(host: &str, error: impl ToString) -> io::Error {
+    io::Error::other(format!("cannot look up {host:?}: {}", error.to_string()))
+}

@@ -1,0 +1,72 @@
+//! A connection as two ends that are awaited: bytes come out of the reader and go into the writer.
+//!
+//! The engine's transport does the work as it does for Python: it reads when there is something and tells
+//! [`connection`], which keeps the bytes until somebody asks ([`inbound`]) and knows whether a writer should wait
+//! ([`outbound`]). Reader and writer are handles on it, one each, so that they can live in different tasks.
+
+mod connection;
+pub(crate) mod error;
+mod inbound;
+mod outbound;
+pub(crate) mod reader;
+pub(crate) mod writer;
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::rc::Rc;
+
+use velodrome_engine::hub::Hub;
+use velodrome_engine::sys::{self, Peer};
+use velodrome_engine::transport::stream::{Descriptor, Stream};
+
+use self::connection::Connection;
+use self::reader::StreamReader;
+use self::writer::StreamWriter;
+use crate::local;
+
+/// Reader and writer over a stream socket that is connected already: asyncio's `open_connection(sock=…)`.
+///
+/// ```
+/// use std::io;
+/// use std::os::unix::net::UnixStream;
+///
+/// velodrome::run(async {
+///     let (ours, theirs) = UnixStream::pair()?;
+///     let (mut reader, _writer) = velodrome::open_socket(ours)?;
+///     let (_reader, writer) = velodrome::open_socket(theirs)?;
+///     writer.write("hello");
+///     assert_eq!(reader.read(100).await?, b"hello");
+///     io::Result::Ok(())
+/// })??;
+/// # io::Result::Ok(())
+/// ```
+///
+/// # Errors
+/// If no loop runs on this thread, or the kernel will not watch this descriptor; it is closed then.
+pub fn open_socket(socket: impl Into<OwnedFd>) -> io::Result<(StreamReader, StreamWriter)> {
+    let (local, socket) = (local::require("open_socket")?, socket.into());
+    sys::set_nonblocking(socket.as_raw_fd(), true)?;
+    let peer = sys::getpeername(socket.as_raw_fd())?;
+    open(local.hub(), socket, peer, None)
+}
+
+/// What a server wants to have dropped when the connection is lost.
+pub(crate) type Attachment = Box<dyn std::any::Any>;
+
+/// Reader and writer over `socket`, which does not block.
+pub(crate) fn open(
+    hub: &Rc<Hub>,
+    socket: OwnedFd,
+    peer: Peer,
+    attachment: Option<Attachment>,
+) -> io::Result<(StreamReader, StreamWriter)> {
+    let connection = Connection::new(hub, peer, attachment);
+    let stream = Stream::new(hub, Descriptor::Owned(socket), Rc::clone(&connection) as Rc<_>);
+    if let Err(error) = stream.start() {
+        // It holds the connection, and no report of a loss will come to part them.
+        stream.discard();
+        return Err(error);
+    }
+    connection.attach(stream);
+    Ok((StreamReader::new(Rc::clone(&connection)), StreamWriter::new(connection)))
+}

@@ -1,0 +1,84 @@
+//! Whether a writer should wait, and what became of the connection it writes to.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::task::{Context, Poll};
+
+use super::connection::same_error;
+use crate::waiting::Waiters;
+
+#[derive(Default)]
+pub(super) struct Outbound {
+    /// More is buffered than the high-water mark allows.
+    paused: Cell<bool>,
+    /// Something was written after `write_eof`, and was dropped.
+    written_late: Cell<bool>,
+    lost: Cell<bool>,
+    /// Why it was lost, if it was not closed.
+    error: RefCell<Option<io::Error>>,
+    waiters: Waiters,
+}
+
+impl Outbound {
+    pub(super) fn pause(&self) {
+        self.paused.set(true);
+    }
+
+    pub(super) fn resume(&self) {
+        self.paused.set(false);
+        self.waiters.wake();
+    }
+
+    pub(super) fn note_late_write(&self) {
+        self.written_late.set(true);
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.get()
+    }
+
+    pub(super) fn lose(&self, error: Option<&io::Error>) {
+        self.lost.set(true);
+        self.error.replace(error.map(same_error));
+        self.waiters.wake();
+    }
+
+    /// Until what is buffered is little enough.
+    pub(super) fn poll_drained(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        self.told()?;
+        if self.lost.get() {
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::ConnectionReset,
+                "the connection is closed",
+            )));
+        }
+        if !self.paused.get() {
+            return Poll::Ready(Ok(()));
+        }
+        self.waiters.wait(cx);
+        Poll::Pending
+    }
+
+    /// Until the connection is lost.
+    pub(super) fn poll_closed(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        if self.lost.get() {
+            return Poll::Ready(self.told());
+        }
+        self.waiters.wait(cx);
+        Poll::Pending
+    }
+
+    /// What `write`, which cannot fail, would have had to say.
+    fn told(&self) -> io::Result<()> {
+        if let Some(error) = &*self.error.borrow() {
+            return Err(same_error(error));
+        }
+        if self.written_late.get() {
+            return Err(io::Error::new(
+                io::ErrorKind::BrokenPipe,
+                "something was written after write_eof, and dropped",
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,147 @@
+//! The end that bytes come out of.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+
+use velodrome_engine::streams::ReadUntil;
+use velodrome_engine::streams::read::{self, Read};
+
+use super::connection::Connection;
+use super::error::ReadError;
+
+/// The reading end of a connection: `asyncio.StreamReader`.
+///
+/// The loop reads ahead, up to about twice the reader's limit, and each method takes what it wants of that: you never
+/// hand in a buffer. What was received before the connection failed can be read before the failure is told.
+///
+/// **To give up a read is safe**: bytes leave the stream only together with the method's result, so a read that is
+/// dropped, by a [`timeout`](crate::timeout) say, has taken nothing.
+pub struct StreamReader(Rc<Connection>);
+
+impl StreamReader {
+    pub(super) fn new(connection: Rc<Connection>) -> Self {
+        Self(connection)
+    }
+
+    /// Up to `most` bytes, as soon as there is one; empty at the end of the stream, and if none are wanted.
+    ///
+    /// ```
+    /// # use std::{io, os::unix::net::UnixStream};
+    /// # velodrome::run(async {
+    /// # let (ours, theirs) = UnixStream::pair()?;
+    /// # let (mut reader, _writer) = velodrome::open_socket(ours)?;
+    /// velodrome::open_socket(theirs)?.1.write("hello");
+    /// assert_eq!(reader.read(4).await?, b"hell");
+    /// assert_eq!(reader.read(4).await?, b"o");
+    /// assert_eq!(reader.read(4).await?, b"");
+    /// # io::Result::Ok(()) })??;
+    /// # io::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the connection failed.
+    pub async fn read(&mut self, most: usize) -> io::Result<Vec<u8>> {
+        let read =
+            poll_fn(|cx| self.0.poll_read(cx, |buffer, _, ended| read::some(buffer, most, ended), None));
+        Ok(read.await?)
+    }
+
+    /// Everything up to the end of the stream: asyncio's `read(-1)`. No limit applies.
+    ///
+    /// Given up, what has arrived stays in the stream.
+    ///
+    /// # Errors
+    /// If the connection failed.
+    pub async fn read_to_end(&mut self) -> io::Result<Vec<u8>> {
+        match self.readexactly(usize::MAX).await {
+            Err(ReadError::Incomplete { partial, .. }) => Ok(partial),
+            read => Ok(read?),
+        }
+    }
+
+    /// A line, with its `\n`; at the end of the stream what is left, without one, and then empty.
+    ///
+    /// ```
+    /// # use std::{io, os::unix::net::UnixStream};
+    /// # velodrome::run(async {
+    /// # let (ours, theirs) = UnixStream::pair()?;
+    /// # let (mut reader, _writer) = velodrome::open_socket(ours)?;
+    /// velodrome::open_socket(theirs)?.1.write("one\ntwo");
+    /// assert_eq!(reader.readline().await?, b"one\n");
+    /// assert_eq!(reader.readline().await?, b"two");
+    /// assert_eq!(reader.readline().await?, b"");
+    /// # io::Result::Ok(()) })??;
+    /// # io::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ReadError::LimitOverrun`] if the line is longer than the limit; what is known of it is dropped. Or if the
+    /// connection failed.
+    pub async fn readline(&mut self) -> Result<Vec<u8>, ReadError> {
+        let mut search = ReadUntil::line();
+        poll_fn(|cx| {
+            let attempt = |buffer: &mut _, limit, ended| read::line(buffer, &mut search, limit, ended);
+            self.0.poll_read(cx, attempt, None)
+        })
+        .await
+    }
+
+    /// Exactly `count` bytes. No limit applies.
+    ///
+    /// # Errors
+    /// [`ReadError::Incomplete`] if the stream ends before, with what there was. Or if the connection failed.
+    pub async fn readexactly(&mut self, count: usize) -> Result<Vec<u8>, ReadError> {
+        poll_fn(|cx| {
+            let attempt = |buffer: &mut _, _, ended| read::exactly(buffer, count, ended);
+            self.0.poll_read(cx, attempt, Some(count))
+        })
+        .await
+    }
+
+    /// Everything up to `separator`, with it.
+    ///
+    /// ```
+    /// # use std::{io, os::unix::net::UnixStream};
+    /// # velodrome::run(async {
+    /// # let (ours, theirs) = UnixStream::pair()?;
+    /// # let (mut reader, _writer) = velodrome::open_socket(ours)?;
+    /// velodrome::open_socket(theirs)?.1.write("GET / HTTP/1.1\r\n\r\nbody");
+    /// assert_eq!(reader.readuntil(b"\r\n\r\n").await?, b"GET / HTTP/1.1\r\n\r\n");
+    /// # io::Result::Ok(()) })??;
+    /// # io::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ReadError::LimitOverrun`] if it is too far away; the message stays in the stream, to be read in pieces.
+    /// [`ReadError::Incomplete`] if the stream ends before. [`ReadError::Separator`] if it is empty. Or if the
+    /// connection failed.
+    pub async fn readuntil(&mut self, separator: &[u8]) -> Result<Vec<u8>, ReadError> {
+        let mut search = ReadUntil::new([separator]).map_err(ReadError::Separator)?;
+        poll_fn(|cx| {
+            let attempt =
+                |buffer: &mut _, limit, ended| -> Read { read::until(buffer, &mut search, limit, ended) };
+            self.0.poll_read(cx, attempt, None)
+        })
+        .await
+    }
+
+    /// Whether the stream has ended and everything was read.
+    #[must_use]
+    pub fn at_eof(&self) -> bool {
+        self.0.at_eof()
+    }
+
+    /// Let lines, and what is found by [`readuntil`](Self::readuntil), be `limit` bytes long, and twice as many be read
+    /// ahead. 64 KiB unless set.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.0.set_limit(limit);
+    }
+}
+
+impl fmt::Debug for StreamReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamReader").field("peer", self.0.peer()).field("at_eof", &self.at_eof()).finish()
+    }
+}

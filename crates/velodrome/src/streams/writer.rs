@@ -1,0 +1,168 @@
+//! The end that bytes go into.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use velodrome_engine::sys::{self, Peer};
+use velodrome_engine::transport::stream::{Refused, Stream};
+use velodrome_engine::transport::write_queue::Chunk;
+
+use super::connection::Connection;
+
+/// The writing end of a connection: `asyncio.StreamWriter`.
+///
+/// [`write`](Self::write) never waits and never fails: what the kernel does not take at once is kept.
+/// [`drain`](Self::drain) waits until that is little enough, and tells of failures, so it belongs after every write
+/// that a peer could let grow.
+///
+/// **Dropping the writer closes the connection**, once what was written has left: the reader gets no more then. To say
+/// that no more will be written, and go on reading, there is [`write_eof`](Self::write_eof).
+pub struct StreamWriter(Rc<Connection>);
+
+impl StreamWriter {
+    pub(super) fn new(connection: Rc<Connection>) -> Self {
+        Self(connection)
+    }
+
+    /// Send `data`, or keep what the kernel does not take now. On a connection that is closed or lost it does nothing.
+    ///
+    /// ```
+    /// # use std::{io, os::unix::net::UnixStream};
+    /// # velodrome::run(async {
+    /// # let (ours, theirs) = UnixStream::pair()?;
+    /// # let (mut reader, _writer) = velodrome::open_socket(ours)?;
+    /// # let (_reader, writer) = velodrome::open_socket(theirs)?;
+    /// writer.write("hello ");
+    /// writer.write([119, 111, 114, 108, 100]);
+    /// writer.drain().await?;
+    /// assert_eq!(reader.readexactly(11).await?, b"hello world");
+    /// # io::Result::Ok(()) })??;
+    /// # io::Result::Ok(())
+    /// ```
+    pub fn write(&self, data: impl AsRef<[u8]>) {
+        let data = data.as_ref();
+        self.tell(|stream| stream.write(data, || Chunk::Owned(data.to_vec())));
+    }
+
+    /// Send several pieces, with as few system calls as may be.
+    pub fn writelines<D: AsRef<[u8]>>(&self, pieces: impl IntoIterator<Item = D>) {
+        let chunks = pieces.into_iter().map(|piece| Chunk::Owned(piece.as_ref().to_vec()));
+        self.tell(|stream| stream.write_all(chunks));
+    }
+
+    fn tell(&self, write: impl FnOnce(&Rc<Stream>) -> Result<(), Refused>) {
+        if let Some(stream) = self.0.stream()
+            && write(&stream) == Err(Refused::AfterEof)
+        {
+            self.0.outbound.note_late_write();
+        }
+    }
+
+    /// Wait until no more than 64 KiB of what was written is kept; at once, if no more is. Safe to give up.
+    ///
+    /// # Errors
+    /// What befell the connection; `ConnectionReset` if it is closed; `BrokenPipe` if something was written after
+    /// [`write_eof`](Self::write_eof).
+    pub async fn drain(&self) -> io::Result<()> {
+        poll_fn(|cx| self.0.outbound.poll_drained(cx)).await
+    }
+
+    /// Say that no more will be written; the peer reads the end of the stream after what was. Reading goes on.
+    ///
+    /// ```
+    /// # use std::{io, os::unix::net::UnixStream};
+    /// # velodrome::run(async {
+    /// # let (ours, theirs) = UnixStream::pair()?;
+    /// let (mut reader, writer) = velodrome::open_socket(ours)?;
+    /// writer.write("question");
+    /// writer.write_eof();
+    /// # let (mut their_reader, their_writer) = velodrome::open_socket(theirs)?;
+    /// # assert_eq!(their_reader.read_to_end().await?, b"question");
+    /// # their_writer.write("answer");
+    /// # drop(their_writer);
+    /// assert_eq!(reader.read_to_end().await?, b"answer");
+    /// # io::Result::Ok(()) })??;
+    /// # io::Result::Ok(())
+    /// ```
+    pub fn write_eof(&self) {
+        if let Some(stream) = self.0.stream() {
+            stream.write_eof();
+        }
+    }
+
+    /// Read no more, send what was written, then close. [`wait_closed`](Self::wait_closed) tells when that is done.
+    pub fn close(&self) {
+        if let Some(stream) = self.0.stream() {
+            stream.close();
+        }
+    }
+
+    /// Close at once, and drop what was not sent.
+    pub fn abort(&self) {
+        if let Some(stream) = self.0.stream() {
+            stream.abort(None);
+        }
+    }
+
+    /// Whether the connection is closed, or about to be.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.0.stream().is_none_or(|stream| stream.is_closing())
+    }
+
+    /// Wait until the connection is closed. Does not close it. Safe to give up.
+    ///
+    /// # Errors
+    /// What befell the connection, if it was not closed by either side.
+    pub async fn wait_closed(&self) -> io::Result<()> {
+        poll_fn(|cx| self.0.outbound.poll_closed(cx)).await
+    }
+
+    /// How many bytes that were written are kept, because the kernel has not taken them.
+    #[must_use]
+    pub fn buffered(&self) -> usize {
+        self.0.stream().map_or(0, |stream| stream.buffered())
+    }
+
+    /// The address of the other end. Known even when the connection is closed.
+    ///
+    /// # Errors
+    /// `Unsupported` if it has none: the socket is no internet socket.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        internet(self.0.peer())
+    }
+
+    /// The address of this end.
+    ///
+    /// # Errors
+    /// `NotConnected` if the connection is closed; `Unsupported` as for [`peer_addr`](Self::peer_addr).
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        let stream = self.0.stream().filter(|_| !self.0.outbound.is_lost());
+        let stream = stream.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
+        internet(&sys::getsockname(stream.fd())?)
+    }
+}
+
+fn internet(peer: &Peer) -> io::Result<SocketAddr> {
+    let none = || io::Error::new(io::ErrorKind::Unsupported, "the socket has no internet address");
+    peer.as_socket_addr().ok_or_else(none)
+}
+
+impl Drop for StreamWriter {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl fmt::Debug for StreamWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamWriter")
+            .field("peer", self.0.peer())
+            .field("closing", &self.is_closing())
+            .field("buffered", &self.buffered())
+            .finish()
+    }
+}
