@@ -5,7 +5,8 @@ mod native;
 
 use pyo3::prelude::*;
 
-use kit::object::{Obj, Ref, Result};
+use kit::module::TypeEntry;
+use kit::object::Obj;
 
 /// The extension module behind the package `velodrome`.
 #[pymodule]
@@ -17,7 +18,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
 }
 
 /// Every native type with the Python class that is its base, in the order in which they are made.
-fn native_types() -> [(&'static str, fn() -> Result<Ref>); 4] {
+fn native_types() -> [TypeEntry; 4] {
     [
         ("Handle", native::handle::make_handle_type),
         ("TimerHandle", native::handle::make_timer_handle_type),

@@ -138,7 +138,7 @@ fn dropping_the_handle_detaches() {
 fn a_panic_is_its_tasks_result_and_nobody_elses() {
     quietly(|| {
         imagine(async {
-            let bad = spawn(async { panic!("on purpose, {}", 7) });
+            let bad = spawn(async { panic!("on purpose, {}", std::hint::black_box(7)) });
             let good = spawn(ready(1));
             let error = bad.await.unwrap_err();
             assert_eq!(error.to_string(), "task Task-1 panicked: on purpose, 7");
@@ -190,7 +190,8 @@ fn names() {
 #[test]
 fn where_no_loop_runs_a_task_says_so() {
     let dropped = Flag::default();
-    let task = spawn(wait_until_dropped(dropped.clone()));
+    let guard = dropped.on_drop();
+    let task = spawn(async move { drop(guard) });
     assert!(dropped.is_set() && task.is_finished() && !task.cancel());
     let error = imagine(task).unwrap_err();
     assert!(error.to_string().starts_with("spawn needs a running event loop"), "{error}");
@@ -355,19 +356,14 @@ fn a_late_waker_does_not_wake_the_task_that_has_the_place_now() {
 #[test]
 fn places_and_wakers_are_used_again() {
     imagine(async {
-        let wakers: Vec<Waker> = {
-            let mut seen = Vec::new();
-            for _ in 0..3 {
-                let (polls, waker) = Default::default();
-                counted(&polls, &waker, 1).await.unwrap();
-                let waker = waker.take().unwrap();
-                // Only its address is kept; a clone would be a reason to make another.
-                seen.push(waker.data() as usize);
-            }
-            assert!(seen.windows(2).all(|two| two[0] == two[1]), "{seen:?}");
-            Vec::new()
-        };
-        drop(wakers);
+        let mut addresses = Vec::new();
+        for _ in 0..3 {
+            let (polls, waker) = Default::default();
+            counted(&polls, &waker, 1).await.unwrap();
+            // Only its address is kept: a clone would be a reason to make another.
+            addresses.push(waker.take().unwrap().data() as usize);
+        }
+        assert!(addresses.windows(2).all(|two| two[0] == two[1]), "{addresses:?}");
     });
 }
 

@@ -25,5 +25,5 @@ pub(crate) fn check_signals() -> Result<()> {
 /// `threading.get_ident()` of this thread.
 pub(crate) fn thread_ident() -> std::ffi::c_ulong {
     // SAFETY: needs nothing.
-    unsafe { ffi::PyThread_get_thread_ident() as std::ffi::c_ulong }
+    unsafe { ffi::PyThread_get_thread_ident() }
 }

@@ -181,9 +181,12 @@ impl<'a> Args<'a> {
     ) -> Self {
         let count = count.cast_unsigned();
         if names.is_null() {
-            // SAFETY: the caller's promise; a null pointer may come with a count of zero.
-            let positional =
-                if count == 0 { &[] } else { unsafe { std::slice::from_raw_parts(args, count) } };
+            if count == 0 {
+                // The pointer may be null then.
+                return Self { positional: &[], keywords: &[], names: None };
+            }
+            // SAFETY: the caller's promise.
+            let positional = unsafe { std::slice::from_raw_parts(args, count) };
             return Self { positional, keywords: &[], names: None };
         }
         // SAFETY: the caller's promise.

@@ -13,11 +13,11 @@ impl Obj {
     }
 }
 
+/// A type's name in the module, and what makes it.
+pub(crate) type TypeEntry = (&'static str, fn() -> Result<Ref>);
+
 /// Make each type and add it to the module.
-pub(crate) fn install<const N: usize>(
-    module: &Bound<'_, PyModule>,
-    types: [(&'static str, fn() -> Result<Ref>); N],
-) -> PyResult<()> {
+pub(crate) fn install<const N: usize>(module: &Bound<'_, PyModule>, types: [TypeEntry; N]) -> PyResult<()> {
     for (name, make) in types {
         let made = make().map_err(|_| PyErr::fetch(module.py()))?;
         // SAFETY: an owned reference, given away here.

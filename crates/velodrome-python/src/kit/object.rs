@@ -234,8 +234,8 @@ pub(crate) fn status(code: std::ffi::c_int) -> Result<()> {
 }
 
 /// Arguments as a caller lent them.
-pub(crate) fn borrowed<'a>(args: &'a [*mut ffi::PyObject]) -> impl Iterator<Item = &'a Obj> {
-    // SAFETY: a vectorcall's arguments are live objects for as long as the call lasts, and 'a is inside it.
+pub(crate) fn borrowed(args: &[*mut ffi::PyObject]) -> impl Iterator<Item = &Obj> {
+    // SAFETY: a vectorcall's arguments are live objects for as long as the call lasts, and the borrow is inside it.
     args.iter().map(|&arg| unsafe { Obj::from_ptr(arg) })
 }
 

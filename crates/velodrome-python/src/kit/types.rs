@@ -329,16 +329,19 @@ fn flags<T: Native>() -> u32 {
     (ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_HAVE_GC | kind) as u32
 }
 
+/// How many bytes an instance of `base` has.
+fn basic_size(base: &Obj) -> Result<usize> {
+    // SAFETY: alive; looks only at the type.
+    if unsafe { ffi::PyType_Check(base.as_ptr()) } == 0 {
+        return Err(type_error("the base of a native type must be a type"));
+    }
+    // SAFETY: checked to be a type; its size is set once it is ready.
+    Ok(unsafe { (*base.as_ptr().cast::<ffi::PyTypeObject>()).tp_basicsize }.cast_unsigned())
+}
+
 /// Make the type, on top of `base` (None: `object`), and remember its layout.
 pub(crate) fn make_type<T: Native>(base: Option<&Obj>) -> Result<Ref> {
-    // SAFETY: a base is checked to be a type; basicsize is set once a type is ready.
-    let base_size = match base {
-        None => size_of::<ffi::PyObject>(),
-        Some(base) if unsafe { ffi::PyType_Check(base.as_ptr()) != 0 } => {
-            unsafe { (*base.as_ptr().cast::<ffi::PyTypeObject>()).tp_basicsize }.cast_unsigned()
-        }
-        Some(_) => return Err(type_error("the base of a native type must be a type")),
-    };
+    let base_size = base.map_or(Ok(size_of::<ffi::PyObject>()), basic_size)?;
     let offset = base_size.next_multiple_of(align_of::<T>());
     let words = (offset + size_of::<T>()).next_multiple_of(size_of::<usize>());
     let word = size_of::<usize>();

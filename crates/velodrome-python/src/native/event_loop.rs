@@ -2,7 +2,7 @@
 //! running and watching descriptors are methods of the same type in files of their own.
 
 use std::cell::{Cell, RefCell};
-use std::ffi::CStr;
+use std::ffi::{CStr, c_ulong};
 use std::rc::Rc;
 
 use velodrome_engine::event_loop::EventLoop;
@@ -34,9 +34,9 @@ pub(crate) struct Loop {
     debug: Cell<bool>,
     closed: Cell<bool>,
     /// `threading.get_ident()` of the thread that runs the loop; 0 when it does not run.
-    thread: Cell<u64>,
+    thread: Cell<c_ulong>,
     /// The thread that made the loop, which may schedule before it runs.
-    owner: u64,
+    owner: c_ulong,
     /// An instance or a subclass has a `time` of its own.
     own_time: Cell<bool>,
     pub(super) task_factory: Slot,
@@ -73,7 +73,7 @@ impl Loop {
 
     /// Whether this thread may touch the ready queue: the one that runs the loop, or that made it.
     pub(crate) fn on_own_thread(&self) -> bool {
-        let this = u64::from(thread_ident());
+        let this = thread_ident();
         match self.thread.get() {
             0 => this == self.owner,
             running => this == running,
@@ -157,12 +157,16 @@ fn is_running(this: This<'_, Loop>) -> Result<Ref> {
 fn get_thread(this: This<'_, Loop>) -> Result<Ref> {
     match this.thread.get() {
         0 => Ok(none()),
-        thread => long(thread.cast_signed()),
+        thread => long(i64::try_from(thread).unwrap_or(i64::MAX)),
     }
 }
 
 fn set_thread(this: This<'_, Loop>, value: &Obj) -> Result<()> {
-    this.thread.set(if value.is_none() { 0 } else { value.as_long()?.cast_unsigned() });
+    this.thread.set(if value.is_none() {
+        0
+    } else {
+        c_ulong::try_from(value.as_long()?).unwrap_or(c_ulong::MAX)
+    });
     Ok(())
 }
 
@@ -238,7 +242,7 @@ impl Native for Loop {
             debug: Cell::default(),
             closed: Cell::default(),
             thread: Cell::default(),
-            owner: u64::from(thread_ident()),
+            owner: thread_ident(),
             own_time: Cell::default(),
             task_factory: Slot::default(),
             spent: Slot::new(super::handle::spent()?),

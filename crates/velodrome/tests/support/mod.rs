@@ -12,7 +12,7 @@ use std::time::Duration;
 use velodrome::{Builder, Clock, Driver, ManualClock, Runtime, StreamReader, StreamWriter, open_socket};
 
 /// A loop without a kernel, whose clock moves when it waits; waiting for nothing at all is an error.
-pub fn unreal() -> (Runtime, ManualClock) {
+pub(crate) fn unreal() -> (Runtime, ManualClock) {
     let (clock, hand) = Clock::manual();
     let (driver, _script) = Driver::fake(hand.clone());
     (Builder::new().driver(driver).clock(clock).build().unwrap(), hand)
@@ -20,13 +20,13 @@ pub fn unreal() -> (Runtime, ManualClock) {
 
 /// Runs `future` without a kernel.
 #[track_caller]
-pub fn imagine<F: Future>(future: F) -> F::Output {
+pub(crate) fn imagine<F: Future>(future: F) -> F::Output {
     unreal().0.block_on(future).unwrap()
 }
 
 /// Runs `future` without a kernel; gives how long that would have taken.
 #[track_caller]
-pub fn time_of(future: impl Future) -> Duration {
+pub(crate) fn time_of(future: impl Future) -> Duration {
     let (runtime, hand) = unreal();
     runtime.block_on(future).unwrap();
     Duration::from_nanos(hand.now())
@@ -34,30 +34,30 @@ pub fn time_of(future: impl Future) -> Duration {
 
 /// Runs `future` on the machine's own loop.
 #[track_caller]
-pub fn really<F: Future>(future: F) -> F::Output {
+pub(crate) fn really<F: Future>(future: F) -> F::Output {
     velodrome::run(future).unwrap()
 }
 
 /// Two connected pairs of streams.
-pub fn pair() -> ((StreamReader, StreamWriter), (StreamReader, StreamWriter)) {
+pub(crate) fn pair() -> ((StreamReader, StreamWriter), (StreamReader, StreamWriter)) {
     let (left, right) = UnixStream::pair().unwrap();
     (open_socket(left).unwrap(), open_socket(right).unwrap())
 }
 
 /// A pair of streams, and the other end as a socket that blocks.
-pub fn half() -> (StreamReader, StreamWriter, UnixStream) {
+pub(crate) fn half() -> (StreamReader, StreamWriter, UnixStream) {
     let (left, right) = UnixStream::pair().unwrap();
     let (reader, writer) = open_socket(left).unwrap();
     (reader, writer, right)
 }
 
 /// A port of 127.0.0.1 where nobody listens.
-pub fn deserted_port() -> u16 {
+pub(crate) fn deserted_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap().port()
 }
 
 /// As many turns of the loop as anything takes that waits for nobody.
-pub async fn settle() {
+pub(crate) async fn settle() {
     for _ in 0..20 {
         velodrome::yield_now().await;
     }
@@ -65,35 +65,35 @@ pub async fn settle() {
 
 /// What happened, in order.
 #[derive(Clone, Default)]
-pub struct Log(Rc<RefCell<Vec<String>>>);
+pub(crate) struct Log(Rc<RefCell<Vec<String>>>);
 
 impl Log {
-    pub fn add(&self, what: impl ToString) {
+    pub(crate) fn add(&self, what: impl ToString) {
         self.0.borrow_mut().push(what.to_string());
     }
 
-    pub fn take(&self) -> Vec<String> {
+    pub(crate) fn take(&self) -> Vec<String> {
         self.0.take()
     }
 }
 
 /// Sets a flag when it is dropped.
 #[derive(Clone, Default)]
-pub struct Flag(Rc<Cell<bool>>);
+pub(crate) struct Flag(Rc<Cell<bool>>);
 
 impl Flag {
-    pub fn is_set(&self) -> bool {
+    pub(crate) fn is_set(&self) -> bool {
         self.0.get()
     }
 
-    pub fn on_drop(&self) -> OnDrop<impl FnMut() + use<>> {
+    pub(crate) fn on_drop(&self) -> OnDrop<impl FnMut() + use<>> {
         let flag = Rc::clone(&self.0);
         OnDrop(move || flag.set(true))
     }
 }
 
 /// Does something when it is dropped.
-pub struct OnDrop<F: FnMut()>(pub F);
+pub(crate) struct OnDrop<F: FnMut()>(pub(crate) F);
 
 impl<F: FnMut()> Drop for OnDrop<F> {
     fn drop(&mut self) {
@@ -102,13 +102,13 @@ impl<F: FnMut()> Drop for OnDrop<F> {
 }
 
 /// Waits for ever, and sets `flag` when it is dropped.
-pub async fn wait_until_dropped(flag: Flag) {
+pub(crate) async fn wait_until_dropped(flag: Flag) {
     let _guard = flag.on_drop();
     pending().await
 }
 
 /// Runs `act` with no message from the panic hook: panics are on purpose here.
-pub fn quietly<R>(act: impl FnOnce() -> R) -> R {
+pub(crate) fn quietly<R>(act: impl FnOnce() -> R) -> R {
     // The hook is one for all threads of this test binary, so it stays once it is set.
     static QUIET: std::sync::Once = std::sync::Once::new();
     QUIET.call_once(|| {
@@ -124,6 +124,6 @@ pub fn quietly<R>(act: impl FnOnce() -> R) -> R {
 }
 
 /// A listener's error, or any: what tests of failures compare.
-pub fn kind<T>(result: io::Result<T>) -> Option<io::ErrorKind> {
+pub(crate) fn kind<T>(result: io::Result<T>) -> Option<io::ErrorKind> {
     result.err().map(|error| error.kind())
 }
