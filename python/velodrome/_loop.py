@@ -8,11 +8,14 @@ that runs, so it is that version's in every detail.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import concurrent.futures
 import signal
 import socket
 import sys
 import threading
+import time
+import weakref
 from asyncio import base_events, events, futures, sslproto
 from typing import Any
 
@@ -57,8 +60,9 @@ class EventLoop(_core.Loop, asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         super().__init__(_Selector(self))  # type: ignore[arg-type]
-        if type(self).time is not _core.Loop.time:
-            self._use_own_time()
+        for name in ("time", "call_at"):
+            if getattr(type(self), name) is not getattr(_core.Loop, name):
+                self._use_own(name)
 
     # -- life cycle
 
@@ -66,7 +70,7 @@ class EventLoop(_core.Loop, asyncio.SelectorEventLoop):
         """Run until ``stop()`` is called."""
         self._run_forever_setup()
         try:
-            with _SignalWakeup(self):
+            with _SignalWakeup(self) if _on_main_thread() else _RunningElsewhere(self):
                 self._run()
         finally:
             self._run_forever_cleanup()
@@ -113,6 +117,7 @@ class EventLoop(_core.Loop, asyncio.SelectorEventLoop):
 
     def add_signal_handler(self, sig: int, callback: Any, *args: Any) -> None:
         """Call ``callback(*args)`` from the loop when the signal arrives."""
+        self._check_closed()
         self._open_self_pipe()
         super().add_signal_handler(sig, callback, *args)
 
@@ -221,17 +226,49 @@ class _SignalWakeup:
 
     def __init__(self, loop: EventLoop) -> None:
         self._loop = loop
-        self._before: int | None = None
 
     def __enter__(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            fd = self._loop._open_self_pipe()
-            self._before = signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
+        fd = self._loop._open_self_pipe()
+        self._before = signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
 
     def __exit__(self, *exc_info: object) -> None:
-        if self._before is None or self._loop._signal_handlers:
-            return
-        signal.set_wakeup_fd(self._before, warn_on_full_buffer=False)
+        if not self._loop._signal_handlers:
+            signal.set_wakeup_fd(self._before, warn_on_full_buffer=False)
+
+
+class _RunningElsewhere:
+    """Knows the loops that run outside the main thread, to stop those of daemon threads before the end."""
+
+    _loops: weakref.WeakSet[EventLoop] = weakref.WeakSet()
+
+    def __init__(self, loop: EventLoop) -> None:
+        self._loop = loop
+
+    def __enter__(self) -> None:
+        self._loops.add(self._loop)
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._loops.discard(self._loop)
+
+    @classmethod
+    def park(cls) -> None:
+        """At exit: let each finish its turn, then sleep for good; see ``park`` in native/running.rs."""
+        deadline = time.monotonic() + _PARKING_SECONDS
+        for loop in list(cls._loops):
+            loop._ask_to_park()
+            while not loop._is_parked() and time.monotonic() < deadline:
+                time.sleep(0.001)
+
+
+# A callback that takes longer than this on a daemon thread is left behind.
+_PARKING_SECONDS = 1.0
+
+if sys.version_info < (3, 14):  # later ones let such threads sleep by themselves
+    atexit.register(_RunningElsewhere.park)
+
+
+def _on_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def _is_numeric(host: Any) -> bool:

@@ -35,10 +35,15 @@ fn learn(step: &Bound<'_, PyAny>, wakeup: &Bound<'_, PyAny>) {
 
 /// Versions, for bug reports.
 #[pyfunction]
-fn info() -> Vec<(&'static str, &'static str)> {
+fn info() -> Vec<(&'static str, String)> {
+    let driver = match velodrome_engine::driver::Driver::from_env() {
+        Ok(driver) => format!("{} ({})", driver.name(), driver.reason()),
+        Err(error) => format!("none: {error}"),
+    };
     vec![
-        ("velodrome", env!("CARGO_PKG_VERSION")),
-        ("rustc", env!("VELODROME_RUSTC")),
-        ("profile", if cfg!(debug_assertions) { "debug" } else { "release" }),
+        ("velodrome", env!("CARGO_PKG_VERSION").to_owned()),
+        ("driver", driver),
+        ("rustc", env!("VELODROME_RUSTC").to_owned()),
+        ("profile", if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned()),
     ]
 }

@@ -1,4 +1,5 @@
 //! Tasks: their order, their ends, and what is left when a loop goes.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
 
@@ -200,11 +201,11 @@ fn where_no_loop_runs_a_task_says_so() {
 #[test]
 fn what_is_left_when_run_ends_is_dropped_there() {
     let (dropped, never_begun) = (Flag::default(), Flag::default());
-    let task = imagine(async {
+    let (task,) = imagine(async {
         let task = spawn(wait_until_dropped(dropped.clone()));
         yield_now().await;
         drop(spawn(wait_until_dropped(never_begun.clone())));
-        task
+        (task,)
     });
     assert!(dropped.is_set());
     assert!(!never_begun.is_set(), "a future that was never polled has no guard yet");
@@ -248,16 +249,18 @@ fn a_runtime_goes_on_where_it_stopped() {
     let (runtime, _) = unreal();
     let log = Log::default();
     let other = log.clone();
-    let task = runtime.block_on(async {
-        spawn(async move {
+    let task = async {
+        let task = spawn(async move {
             other.add("begun");
             yield_now().await;
             other.add("done");
             7
-        })
-    });
+        });
+        (task,)
+    };
+    let (task,) = runtime.block_on(task).unwrap();
     assert!(log.take().is_empty());
-    assert_eq!(runtime.block_on(task.unwrap()).unwrap().unwrap(), 7);
+    assert_eq!(runtime.block_on(task).unwrap().unwrap(), 7);
     assert_eq!(log.take(), ["begun", "done"]);
 }
 
@@ -316,7 +319,6 @@ fn however_often_it_is_woken_a_task_is_polled_once() {
         let left = waker.borrow().clone().unwrap();
         for _ in 0..10 {
             left.wake_by_ref();
-            left.clone().wake();
         }
         settle().await;
         assert_eq!(polls.get(), 2);

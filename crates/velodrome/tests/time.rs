@@ -1,4 +1,5 @@
 //! Sleeping and timeouts, on a clock that waits for nobody.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
 

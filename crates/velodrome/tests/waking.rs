@@ -1,4 +1,5 @@
 //! Wakers on other threads: none is lost, none comes twice, none does harm when its loop is gone.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
 
@@ -142,7 +143,6 @@ fn a_waker_that_outlives_its_loop_does_nothing() {
     waker.wake_by_ref();
     thread::spawn(move || {
         waker.wake_by_ref();
-        waker.clone().wake();
         drop(waker);
     })
     .join()

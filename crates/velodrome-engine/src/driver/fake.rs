@@ -40,6 +40,7 @@ struct End {
     incoming: VecDeque<u8>,
     connections: VecDeque<(OwnedFd, Peer)>,
     sent: Vec<u8>,
+    sends: usize,
     room: usize,
     finished: bool,
     hung_up: bool,
@@ -55,6 +56,7 @@ impl Default for End {
             incoming: VecDeque::new(),
             connections: VecDeque::new(),
             sent: Vec::new(),
+            sends: 0,
             room: usize::MAX,
             finished: false,
             hung_up: false,
@@ -113,6 +115,11 @@ impl Script {
     /// What was sent on `fd` since this was last asked.
     pub fn take_sent(&self, fd: RawFd) -> Vec<u8> {
         self.0.with(fd, |end| std::mem::take(&mut end.sent))
+    }
+
+    /// How many times somebody tried to send on `fd` since this was last asked: system calls, were there a kernel.
+    pub fn take_sends(&self, fd: RawFd) -> usize {
+        self.0.with(fd, |end| std::mem::take(&mut end.sends))
     }
 
     /// A signal interrupts the next wait.
@@ -290,6 +297,7 @@ impl End {
     }
 
     fn put(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.sends += 1;
         self.fail()?;
         if self.hung_up {
             return Err(Errno::PIPE.into());
@@ -370,6 +378,7 @@ mod tests {
         assert_eq!(driver.send_vectored(5, &[IoSlice::new(b"ab"), IoSlice::new(b"cd")]).unwrap(), 3);
         assert_eq!(driver.send(5, b"d").unwrap_err().kind(), io::ErrorKind::WouldBlock);
         assert_eq!((wait(&driver, Timeout::Zero), script.take_sent(5)), (vec![], b"abc".to_vec()));
+        assert_eq!((script.take_sends(5), script.take_sends(5)), (2, 0));
         script.set_room(5, 1);
         assert_eq!(wait(&driver, Timeout::Zero).len(), 1);
     }

@@ -156,3 +156,164 @@ impl Run for Listener {
         let _ = self.hub.reactor.set_interest_now(&registration, Interest::READ);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::sys;
+    use crate::testing::world::{Log, World};
+
+    const FD: RawFd = 5;
+
+    /// Writes down what it is told, and stops its listener when it has accepted `stop_after`.
+    struct Counts {
+        log: Log,
+        stop_after: Cell<usize>,
+        listener: RefCell<Option<Rc<Listener>>>,
+    }
+
+    impl Acceptor for Counts {
+        fn accepted(&self, _socket: OwnedFd, peer: Peer) {
+            self.log.add(peer.as_socket_addr().unwrap().port());
+            self.stop_after.set(self.stop_after.get() - 1);
+            if self.stop_after.get() == 0 {
+                self.listener.take().unwrap().stop();
+            }
+        }
+
+        fn exhausted(&self, error: io::Error) {
+            self.log.add(format!("exhausted {}", error.raw_os_error().unwrap()));
+        }
+
+        fn failed(&self, error: io::Error) {
+            self.log.add(format!("failed {}", error.raw_os_error().unwrap()));
+        }
+
+        fn abandon(&self) {
+            self.log.add("abandoned");
+            self.listener.replace(None);
+        }
+    }
+
+    fn listening(world: &World, backlog: usize) -> (Rc<Listener>, Rc<Counts>) {
+        let counts = Rc::new(Counts {
+            log: Log::default(),
+            stop_after: Cell::new(usize::MAX),
+            listener: RefCell::default(),
+        });
+        let listener = Listener::start(world.hub(), FD, backlog, Rc::clone(&counts) as Rc<_>).unwrap();
+        counts.listener.replace(Some(Rc::clone(&listener)));
+        (listener, counts)
+    }
+
+    fn arrive(world: &World, ports: impl IntoIterator<Item = u16>) {
+        for port in ports {
+            let peer = SocketAddr::from(([192, 0, 2, 1], port)).into();
+            world.script.arrive(FD, sys::socketpair().unwrap().0, peer);
+        }
+    }
+
+    #[test]
+    fn accepts_what_waits_up_to_the_backlog_in_a_turn() {
+        let world = World::new();
+        let (_listener, counts) = listening(&world, 3);
+        arrive(&world, 1..=4);
+        world.turn();
+        assert_eq!(counts.log.take(), ["1", "2", "3"]);
+        world.turn();
+        assert_eq!(counts.log.take(), ["4"]);
+        world.turn();
+        assert!(counts.log.take().is_empty());
+    }
+
+    #[test]
+    fn may_be_stopped_by_its_acceptor() {
+        let world = World::new();
+        let (_listener, counts) = listening(&world, 9);
+        counts.stop_after.set(2);
+        arrive(&world, 1..=4);
+        world.settle();
+        assert_eq!(counts.log.take(), ["1", "2"]);
+        assert_eq!((world.script.interest(FD), world.hub().reactor.len()), (None, 0));
+    }
+
+    #[test]
+    fn rests_when_descriptors_run_out_and_comes_back() {
+        for errno in EXHAUSTED {
+            let world = World::new();
+            let (_listener, counts) = listening(&world, 9);
+            world.script.fail(FD, errno);
+            arrive(&world, [1]);
+            world.turn();
+            assert_eq!(counts.log.take(), [format!("exhausted {errno}")]);
+            assert_eq!(world.script.interest(FD), None, "or the loop would spin");
+            world.settle();
+            world.hand.advance(RETRY_DELAY - 1);
+            world.settle();
+            assert!(counts.log.take().is_empty());
+            world.hand.advance(1);
+            world.settle();
+            assert_eq!(counts.log.take(), ["1"]);
+        }
+    }
+
+    #[test]
+    fn does_not_come_back_from_its_rest_once_it_is_stopped() {
+        let world = World::new();
+        let (listener, counts) = listening(&world, 9);
+        world.script.fail(FD, EXHAUSTED[0]);
+        world.turn();
+        listener.stop();
+        listener.stop();
+        assert_eq!(world.hub().timer_count(), 0);
+        world.hand.advance(RETRY_DELAY * 2);
+        arrive(&world, [1]);
+        world.settle();
+        assert_eq!((counts.log.take().len(), world.script.interest(FD)), (1, None));
+    }
+
+    #[test]
+    fn a_connection_that_went_before_it_came_is_passed_over() {
+        for errno in PASSING {
+            let world = World::new();
+            let (_listener, counts) = listening(&world, 9);
+            world.script.fail(FD, errno);
+            arrive(&world, [1]);
+            world.turn();
+            assert_eq!(counts.log.take(), ["1"], "after {errno}");
+        }
+    }
+
+    #[test]
+    fn an_error_of_its_own_is_told_and_it_goes_on_listening() {
+        let world = World::new();
+        let (_listener, counts) = listening(&world, 9);
+        world.script.fail(FD, 22);
+        arrive(&world, [1]);
+        world.turn();
+        assert_eq!(counts.log.take(), ["failed 22"]);
+        world.turn();
+        assert_eq!(counts.log.take(), ["1"]);
+    }
+
+    #[test]
+    fn a_descriptor_is_listened_to_once() {
+        let world = World::new();
+        let (_listener, counts) = listening(&world, 9);
+        let again = Listener::start(world.hub(), FD, 9, Rc::clone(&counts) as Rc<_>);
+        assert_eq!(again.err().map(|error| error.kind()), Some(io::ErrorKind::AlreadyExists));
+    }
+
+    #[test]
+    fn is_abandoned_with_its_loop() {
+        let world = World::new();
+        let (listener, counts) = listening(&world, 9);
+        arrive(&world, [1]);
+        world.engine.close();
+        world.settle();
+        assert_eq!(counts.log.take(), ["abandoned"]);
+        assert_eq!((Rc::strong_count(&listener), Rc::strong_count(&counts)), (1, 1));
+    }
+}

@@ -70,8 +70,10 @@ pub trait Protocol {
     fn failed(&self, _error: &io::Error, _doing: &'static str) {}
     /// [`Self::connection_lost`] has been queued: the moment to remember the caller's surroundings.
     fn losing(&self, _cause: Cause) {}
-    /// The transport is closed; its descriptor is closed after this returns. Once, last.
+    /// The transport is closed; its descriptor is closed after this returns. Once.
     fn connection_lost(&self, error: Option<io::Error>);
+    /// The descriptor is closed, and nothing more will come: the loop lets go of the transport. Once, last.
+    fn released(&self) {}
     /// The loop is going away without closing its transports: let go of everything, call no one.
     fn abandon(&self) {}
     /// Show the host objects that the transport's registration keeps alive.

@@ -379,13 +379,16 @@ impl Stream {
 
     /// Report the loss, then let go of the descriptor.
     fn report(&self) {
-        let protocol = self.protocol.borrow().clone();
+        let protocol = self.protocol();
         self.deregister();
-        if let Some(protocol) = protocol {
+        if let Some(protocol) = &protocol {
             protocol.connection_lost(self.error.take());
         }
         self.protocol.replace(None);
         self.descriptor.replace(None);
+        if let Some(protocol) = protocol {
+            protocol.released();
+        }
     }
 
     /// Forget the descriptor without closing it: somebody else closed it, and its number may be a stranger's by now.
@@ -612,3 +615,7 @@ impl Run for Stream {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "stream_tests.rs"]
+mod tests;

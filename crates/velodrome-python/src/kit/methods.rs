@@ -213,18 +213,28 @@ impl<'a> Args<'a> {
 
     /// A positional argument that must be there.
     pub(crate) fn required(self, index: usize, method: &str, name: &str) -> Result<&'a Obj> {
-        self.get(index).ok_or_else(|| {
+        self.get(index).or_else(|| self.named(name)).ok_or_else(|| {
             type_error(&format!("{method}() missing 1 required positional argument: '{name}'"))
         })
     }
 
-    /// The one keyword that a method knows, or None; any other keyword raises.
-    pub(crate) fn only_keyword(self, method: &str, name: &Obj) -> Result<Option<&'a Obj>> {
+    fn named(self, name: &str) -> Option<&'a Obj> {
+        let index = (0..self.keywords.len())
+            .find(|&index| super::object::text(self.keyword_name(index)) == Some(name))?;
+        // SAFETY: the caller keeps its arguments alive during the call.
+        Some(unsafe { Obj::from_ptr(self.keywords[index]) })
+    }
+
+    /// The keyword `name`, or None. Any other raises, but for those of `others`, which [`Self::required`] reads.
+    pub(crate) fn only_keyword(self, method: &str, name: &Obj, others: &[&str]) -> Result<Option<&'a Obj>> {
         let mut found = None;
         for (index, &value) in self.keywords.iter().enumerate() {
             let given = self.keyword_name(index);
             if !super::object::same_text(given, name) {
                 let given = super::object::text(given).unwrap_or("?");
+                if others.iter().skip(self.positional.len()).any(|other| *other == given) {
+                    continue;
+                }
                 return Err(type_error(&format!("{method}() got an unexpected keyword argument '{given}'")));
             }
             // SAFETY: the caller keeps its arguments alive during the call.
@@ -256,6 +266,11 @@ impl<'a> Args<'a> {
             }
         }
         Ok(found)
+    }
+
+    /// The same without the first `count` positional arguments.
+    pub(crate) fn tail(self, count: usize) -> Self {
+        Self { positional: self.raw_from(count), ..self }
     }
 
     /// Pass the call on to `function`, with `first` in front.

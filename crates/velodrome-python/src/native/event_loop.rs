@@ -15,7 +15,7 @@ use crate::kit::gil::thread_ident;
 use crate::kit::methods::{GetSet, Method};
 use crate::kit::names::Name;
 use crate::kit::object::{
-    Obj, Ref, Result, Slot, boolean, list, long, none, raise_os_error, runtime_error, same_text,
+    Obj, Ref, Result, Slot, boolean, list, long, none, raise_os_error, runtime_error, text,
 };
 use crate::kit::runnables;
 use crate::kit::types::{Layout, Native, This, Visit, make_type as make_native};
@@ -39,6 +39,11 @@ pub(crate) struct Loop {
     owner: c_ulong,
     /// An instance or a subclass has a `time` of its own.
     own_time: Cell<bool>,
+    /// The same of `call_at`.
+    own_call_at: Cell<bool>,
+    /// The process ends: see `running::park`.
+    pub(super) parking: Cell<bool>,
+    pub(super) parked: Cell<bool>,
     pub(super) task_factory: Slot,
     /// Handed out for callbacks that no one can cancel.
     pub(super) spent: Slot,
@@ -54,6 +59,10 @@ impl Loop {
 
     pub(crate) fn debug(&self) -> bool {
         self.debug.get()
+    }
+
+    pub(crate) fn own_call_at(&self) -> bool {
+        self.own_call_at.get()
     }
 
     pub(crate) fn is_running(&self) -> bool {
@@ -244,6 +253,9 @@ impl Native for Loop {
             thread: Cell::default(),
             owner: thread_ident(),
             own_time: Cell::default(),
+            own_call_at: Cell::default(),
+            parking: Cell::default(),
+            parked: Cell::default(),
             task_factory: Slot::default(),
             spent: Slot::new(super::handle::spent()?),
             watches: Watches::default(),
@@ -259,7 +271,7 @@ impl Native for Loop {
             Method::noargs::<Self, _>(c"stop", stop, c"End run_forever() after the callbacks that are due."),
             Method::noargs::<Self, _>(c"_check_closed", check_closed, c"Raise RuntimeError if closed."),
             Method::noargs::<Self, _>(c"_shut", shut, c"Drop all that waits, and the driver."),
-            Method::noargs::<Self, _>(c"_use_own_time", use_own_time, c"A subclass overrides time()."),
+            Method::one::<Self, _>(c"_use_own", use_own, c"A subclass overrides this method."),
             Method::noargs::<Self, _>(c"_driver", driver, c"The name of the driver."),
         ];
         all.extend(scheduling::methods());
@@ -298,14 +310,21 @@ impl Native for Loop {
     }
 
     fn attribute_changed(this: This<'_, Self>, name: &Obj) {
-        if TIME.get().is_ok_and(|time| same_text(name, time)) {
-            this.own_time.set(true);
-        }
+        note_own(this, name);
     }
 }
 
-fn use_own_time(this: This<'_, Loop>) -> Result<Ref> {
-    this.own_time.set(true);
+/// A method that native code shortens was replaced, on an instance or in a subclass: from now on it is asked.
+fn note_own(this: This<'_, Loop>, name: &Obj) {
+    match text(name) {
+        Some("time") => this.own_time.set(true),
+        Some("call_at") => this.own_call_at.set(true),
+        _ => {}
+    }
+}
+
+fn use_own(this: This<'_, Loop>, name: &Obj) -> Result<Ref> {
+    note_own(this, name);
     Ok(none())
 }
 

@@ -43,6 +43,8 @@ pub(crate) struct Callback {
     source_traceback: Slot,
     repr: Slot,
     cancelled: Cell<bool>,
+    /// The callback is None to whoever looks, though it may still run.
+    hidden: Cell<bool>,
     /// Cancelling from within the callback must not free what is running: the run clears afterwards.
     running: Cell<bool>,
 }
@@ -86,7 +88,7 @@ impl Callback {
 
     /// `handle._args`: a tuple, or None once cancelled.
     fn args(&self) -> Result<Ref> {
-        if self.cancelled.get() || self.callback.is_empty() {
+        if self.hidden.get() || self.callback.is_empty() {
             return Ok(none());
         }
         match self.count.get() {
@@ -146,6 +148,7 @@ impl Callback {
             self.repr.set(REPR.get()?.call(&[handle])?);
         }
         self.cancelled.set(true);
+        self.hidden.set(true);
         if !self.running.get() {
             self.forget();
         }
@@ -182,7 +185,7 @@ impl Callback {
 
     /// The callback as attribute: None once cancelled, even while it still runs.
     fn visible_callback(&self) -> Ref {
-        if self.cancelled.get() && self.repr.is_empty() { none() } else { self.callback.get_or_none() }
+        if self.hidden.get() { none() } else { self.callback.get_or_none() }
     }
 }
 

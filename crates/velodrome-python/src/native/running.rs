@@ -10,7 +10,7 @@ use super::dispatch;
 use super::event_loop::Loop;
 use crate::kit::gil;
 use crate::kit::methods::Method;
-use crate::kit::object::{Ref, Result, none, raise_os_error};
+use crate::kit::object::{Ref, Result, boolean, none, raise_os_error};
 use crate::kit::types::This;
 
 /// One turn. A wait that cannot block keeps the lock: letting it go could cost 5 ms where another thread computes.
@@ -31,12 +31,37 @@ fn turn(this: This<'_, Loop>, engine: &EventLoop) -> Result<()> {
     }
 }
 
+/// The interpreter is about to end while this loop runs on a daemon thread. Python before 3.14 ends such a thread in
+/// the middle of whatever it does by unwinding it, which would run through Rust's frames; so it stops here for good,
+/// detached, and touches nothing any more.
+fn park(this: This<'_, Loop>) {
+    this.parked.set(true);
+    gil::detached(|| {
+        loop {
+            std::thread::park();
+        }
+    })
+}
+
+fn ask_to_park(this: This<'_, Loop>) -> Result<Ref> {
+    this.parking.set(true);
+    this.engine_shared()?.inbox().wake();
+    Ok(none())
+}
+
+fn is_parked(this: This<'_, Loop>) -> Result<Ref> {
+    Ok(boolean(this.parked.get()))
+}
+
 /// Turns until `stop()`, or until an exception leaves.
 fn run(this: This<'_, Loop>) -> Result<Ref> {
     let engine: Rc<EventLoop> = this.engine_shared()?;
     let _entered = dispatch::enter(this, &engine);
     loop {
         turn(this, &engine)?;
+        if this.parking.get() {
+            park(this);
+        }
         if engine.is_stopping() {
             return Ok(none());
         }
@@ -55,5 +80,7 @@ pub(crate) fn methods() -> Vec<Method> {
     vec![
         Method::noargs::<Loop, _>(c"_run", run, c"Run turns until stop()."),
         Method::noargs::<Loop, _>(c"_run_once", run_once, c"Run one turn."),
+        Method::noargs::<Loop, _>(c"_ask_to_park", ask_to_park, c"Stop for good after this turn."),
+        Method::noargs::<Loop, _>(c"_is_parked", is_parked, c"Whether it has stopped for good."),
     ]
 }

@@ -16,6 +16,7 @@ static CONTEXT: Name = Name::new("context");
 static TASK: Imported = Imported::new("asyncio.tasks", "Task");
 static FUTURE: Imported = Imported::new("asyncio.futures", "Future");
 static CREATE_TASK: Imported = Imported::new("velodrome._support", "create_task");
+static CALL_AT: Name = Name::new("call_at");
 static CHECK_CALLBACK: Name = Name::new("_check_callback");
 static LOOP_NAME: Names<1> = Names::new(["loop"]);
 
@@ -76,7 +77,7 @@ fn shortcut(callback: &Obj, args: Args<'_>, context: &Obj) -> Option<Runnable> {
 
 fn call_soon(this: This<'_, Loop>, args: Args<'_>) -> Result<Ref> {
     let callback = args.required(0, "call_soon", "callback")?;
-    let context = args.only_keyword("call_soon", CONTEXT.get()?)?;
+    let context = args.only_keyword("call_soon", CONTEXT.get()?, &["callback"])?;
     if this.debug() {
         check_thread(this)?;
         check_callback(this, callback, "call_soon")?;
@@ -94,7 +95,7 @@ fn call_soon(this: This<'_, Loop>, args: Args<'_>) -> Result<Ref> {
 
 fn call_soon_threadsafe(this: This<'_, Loop>, args: Args<'_>) -> Result<Ref> {
     let callback = args.required(0, "call_soon_threadsafe", "callback")?;
-    let context = args.only_keyword("call_soon_threadsafe", CONTEXT.get()?)?;
+    let context = args.only_keyword("call_soon_threadsafe", CONTEXT.get()?, &["callback"])?;
     this.engine()?;
     if this.debug() {
         check_callback(this, callback, "call_soon_threadsafe")?;
@@ -126,7 +127,10 @@ fn call_later(this: This<'_, Loop>, args: Args<'_>) -> Result<Ref> {
     } else {
         float(this.now()?)?.add(delay)?.as_double()?
     };
-    schedule(this, when, args, "call_later")
+    if this.own_call_at() {
+        return call_own_call_at(this, when, args);
+    }
+    schedule(this, when, args, ("call_later", "delay"))
 }
 
 fn call_at(this: This<'_, Loop>, args: Args<'_>) -> Result<Ref> {
@@ -134,12 +138,23 @@ fn call_at(this: This<'_, Loop>, args: Args<'_>) -> Result<Ref> {
     if when.is_none() {
         return Err(type_error("when cannot be None"));
     }
-    schedule(this, when.as_double()?, args, "call_at")
+    schedule(this, when.as_double()?, args, ("call_at", "when"))
 }
 
-fn schedule(this: This<'_, Loop>, when: f64, args: Args<'_>, method: &str) -> Result<Ref> {
+/// asyncio's `call_later` goes through `call_at`, which an instance or a subclass may have of its own.
+fn call_own_call_at(this: This<'_, Loop>, when: f64, args: Args<'_>) -> Result<Ref> {
+    let own = this.object().getattr(CALL_AT.get()?)?;
+    args.tail(1).forward(&own, &*float(when)?)
+}
+
+fn schedule(
+    this: This<'_, Loop>,
+    when: f64,
+    args: Args<'_>,
+    (method, time_name): (&str, &str),
+) -> Result<Ref> {
     let callback = args.required(1, method, "callback")?;
-    let context = args.only_keyword(method, CONTEXT.get()?)?;
+    let context = args.only_keyword(method, CONTEXT.get()?, &[time_name, "callback"])?;
     let engine = this.engine_shared()?;
     if this.debug() {
         check_thread(this)?;

@@ -170,8 +170,8 @@ fn receive_into(this: This<'_, Transport>, recv: Recv<'_>) -> Received {
 }
 
 /// Flow control callbacks: what they raise is reported, and the transport lives on.
-fn flow(this: This<'_, Transport>, method: &Name, what: &str) {
-    if call(&this.read_context, &this.protocol, method, &[]).is_ok() {
+fn flow(this: This<'_, Transport>, called: Result<Ref>, what: &str) {
+    if called.is_ok() {
         return;
     }
     if raised_to_leave() {
@@ -277,11 +277,19 @@ impl Protocol for Host {
     }
 
     fn pause_writing(&self) {
-        self.with((), |this| flow(this, &PAUSE_WRITING, "protocol.pause_writing() failed"));
+        self.with((), |this| {
+            // In the context of whoever writes, which may be the protocol's own.
+            let protocol = this.protocol.get_or_none();
+            let called = PAUSE_WRITING.get().and_then(|method| protocol.call_method(method, []));
+            flow(this, called, "protocol.pause_writing() failed");
+        });
     }
 
     fn resume_writing(&self) {
-        self.with((), |this| flow(this, &RESUME_WRITING, "protocol.resume_writing() failed"));
+        self.with((), |this| {
+            let called = call(&this.read_context, &this.protocol, &RESUME_WRITING, &[]);
+            flow(this, called, "protocol.resume_writing() failed");
+        });
     }
 
     fn drained(&self) {
@@ -323,6 +331,9 @@ impl Protocol for Host {
             }
             let_go(this);
         });
+    }
+
+    fn released(&self) {
         drop(self.transport.take());
     }
 

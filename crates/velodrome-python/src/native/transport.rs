@@ -282,8 +282,7 @@ fn set_write_buffer_limits(this: This<'_, Transport>, args: Args<'_>) -> Result<
     let derived_high = high.unwrap_or_else(|| low.map_or(64 * 1024, |low| low.saturating_mul(4)));
     let derived_low = low.unwrap_or(derived_high / 4);
     let unsigned = |value: Option<i64>| value.and_then(|value| usize::try_from(value).ok());
-    let set = this.stream()?.set_write_limits(unsigned(high), unsigned(low));
-    if negative || set.is_err() {
+    if negative || this.stream()?.set_write_limits(unsigned(high), unsigned(low)).is_err() {
         let text = format!("high ({derived_high}) must be >= low ({derived_low}) must be >= 0");
         return Err(value_error(&text));
     }

@@ -139,7 +139,7 @@ fn remove(this: This<'_, Loop>, fd: &Obj, side: Interest) -> Result<Ref> {
         clear_raised();
         return Ok(boolean(false));
     };
-    let Some(entry) = this.watches.find(descriptor(fd)?) else { return Ok(boolean(false)) };
+    let Some(entry) = this.watches.find(removed_descriptor(fd)?) else { return Ok(boolean(false)) };
     let before = entry.watch.slot(side).take();
     let rest = entry.watch.interest();
     if rest.is_none() {
@@ -173,6 +173,15 @@ pub(crate) fn descriptor(object: &Obj) -> Result<RawFd> {
         Some(Err(raised)) => Err(raised),
         None => Err(invalid_object(object)),
     }
+}
+
+/// A number too large for a descriptor is one that nobody watches.
+fn removed_descriptor(object: &Obj) -> Result<RawFd> {
+    if object.is_int() && object.as_long().is_err() {
+        clear_raised();
+        return Ok(RawFd::MAX);
+    }
+    descriptor(object)
 }
 
 fn fileno(object: &Obj) -> Option<Result<i64>> {

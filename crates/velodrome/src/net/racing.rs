@@ -99,3 +99,98 @@ impl Racing {
         io::Error::new(kind, format!("cannot connect to {}", each.collect::<Vec<_>>().join(", ")))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+    use std::os::fd::AsRawFd;
+    use std::task::Waker;
+
+    use velodrome_engine::clock::Clock;
+    use velodrome_engine::driver::{Driver, Timeout};
+    use velodrome_engine::event_loop::EventLoop;
+    use velodrome_engine::sys;
+
+    use super::*;
+
+    fn listener() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    fn deserted() -> SocketAddr {
+        listener().1
+    }
+
+    fn poll(racing: &mut Racing) -> Poll<io::Result<(OwnedFd, SocketAddr)>> {
+        racing.poll(&Context::from_waker(Waker::noop()))
+    }
+
+    #[track_caller]
+    fn decided(engine: &EventLoop, racing: &mut Racing) -> io::Result<(OwnedFd, SocketAddr)> {
+        for _ in 0..10 {
+            if let Poll::Ready(outcome) = poll(racing) {
+                return outcome;
+            }
+            // A kernel decides about the loopback within any second.
+            engine.wait(Timeout::After(1_000_000_000)).unwrap();
+            engine.dispatch();
+            let _ = engine.run_ready();
+        }
+        panic!("nobody connects");
+    }
+
+    #[test]
+    fn the_next_address_is_tried_after_a_while_and_the_first_to_connect_wins() {
+        let (clock, hand) = Clock::manual();
+        let engine = EventLoop::with(Driver::new().unwrap(), clock).unwrap();
+        let ((_quick, first), (slow, second)) = (listener(), listener());
+        // While the loop is not asked, no address has answered.
+        let mut racing = Racing::new(engine.hub(), vec![first, second]);
+        assert!(poll(&mut racing).is_pending());
+        hand.advance(PATIENCE - 1);
+        assert!(poll(&mut racing).is_pending());
+        assert_eq!((racing.attempts.len(), engine.hub().reactor.len()), (1, 1));
+        hand.advance(1);
+        assert!(poll(&mut racing).is_pending());
+        assert_eq!((racing.attempts.len(), engine.hub().reactor.len()), (2, 2));
+
+        let (socket, address) = decided(&engine, &mut racing).unwrap();
+        assert_eq!((address, sys::getpeername(socket.as_raw_fd()).unwrap()), (first, first.into()));
+        drop(racing);
+        assert!(engine.hub().reactor.is_empty());
+        let (mut loser, _) = slow.accept().unwrap();
+        assert_eq!(loser.read(&mut [0; 1]).unwrap(), 0, "the other attempt was given up");
+    }
+
+    #[test]
+    fn who_refuses_is_passed_over_at_once() {
+        let engine = EventLoop::with(Driver::new().unwrap(), Clock::manual().0).unwrap();
+        let (_listener, good) = listener();
+        let mut racing = Racing::new(engine.hub(), vec![deserted(), good]);
+        assert_eq!(decided(&engine, &mut racing).unwrap().1, good);
+    }
+
+    #[test]
+    fn when_all_fail_each_is_told() {
+        let engine = EventLoop::with(Driver::new().unwrap(), Clock::manual().0).unwrap();
+        let bad = [deserted(), deserted()];
+        let error = decided(&engine, &mut Racing::new(engine.hub(), bad.to_vec())).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        assert!(bad.iter().all(|address| error.to_string().contains(&address.to_string())), "{error}");
+        assert!(engine.hub().reactor.is_empty());
+    }
+
+    #[test]
+    fn giving_up_leaves_nothing_behind() {
+        let engine = EventLoop::with(Driver::new().unwrap(), Clock::manual().0).unwrap();
+        let (_listener, address) = listener();
+        let mut racing = Racing::new(engine.hub(), vec![address, deserted()]);
+        assert!(poll(&mut racing).is_pending());
+        drop(racing);
+        assert!(engine.hub().reactor.is_empty());
+        assert_eq!(engine.hub().timer_count(), 0);
+    }
+}

@@ -29,7 +29,8 @@ use crate::waiting::Waiters;
 ///
 /// The handler is an async function of reader and writer, that returns nothing or a `Result`; its error, should there
 /// be one, goes to [`Builder::on_error`](crate::Builder::on_error). The connection is closed when the writer is
-/// dropped, at the latest with the handler's end. An empty `host` is every interface, port 0 any that is free: see
+/// dropped, at the latest with the handler's end. (A closure with an `async move` block drops at once what the block
+/// does not name; an `async fn` keeps its arguments.) An empty `host` is every interface, port 0 any that is free: see
 /// [`Server::local_addr`]. Connections are accepted from now on, and have `TCP_NODELAY`; when the process is out of
 /// descriptors they wait.
 ///
@@ -300,5 +301,42 @@ impl Acceptor for Door {
             server.error.set(Some(error));
             server.close();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Builder;
+
+    /// The error goes where the program wants it.
+    #[track_caller]
+    fn told(about: impl Fn(&Door)) -> (Vec<String>, io::Result<()>) {
+        let seen: Rc<RefCell<Vec<String>>> = Rc::default();
+        let log = Rc::clone(&seen);
+        let runtime = Builder::new().on_error(move |error| log.borrow_mut().push(error.to_string())).build();
+        let served = runtime.unwrap().block_on(async {
+            let server = start_server(|_, _| async {}, "127.0.0.1", 0).await.unwrap();
+            let local = Rc::downgrade(&local::current().unwrap());
+            about(&Door { local, server: Rc::downgrade(&server.0), serve: Rc::new(|_, _, _| ()) });
+            if !server.is_serving() {
+                return server.serve_forever().await;
+            }
+            Ok(())
+        });
+        (seen.take(), served.unwrap())
+    }
+
+    #[test]
+    fn a_server_out_of_descriptors_says_so_and_goes_on() {
+        let (seen, served) = told(|door| door.exhausted(io::Error::other("too many open files")));
+        assert_eq!(seen, ["no connections are accepted for a second: too many open files"]);
+        assert!(served.is_ok());
+    }
+
+    #[test]
+    fn a_listener_that_failed_ends_serve_forever() {
+        let (seen, served) = told(|door| door.failed(io::Error::other("broken")));
+        assert_eq!((seen.len(), served.unwrap_err().to_string()), (0, "broken".to_owned()));
     }
 }

@@ -1,0 +1,569 @@
+//! The stream transport against a kernel that does what a test says, and against sockets where only they can tell.
+
+use std::net::Shutdown;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+
+use super::*;
+use crate::testing::world::{Log, Recorder, World, write};
+
+const FD: RawFd = 5;
+
+/// What a socket refuses with when nobody is at the other end.
+const EPIPE: i32 = 32;
+const ECONNRESET: i32 = 104;
+
+fn sent(world: &World) -> String {
+    String::from_utf8(world.script.take_sent(FD)).unwrap()
+}
+
+/// Lets the transport learn that it writes twice in a turn, so that it gathers in the next.
+fn teach(world: &World, stream: &Rc<Stream>) {
+    twice(world, stream);
+    world.turn();
+    world.script.take_sends(FD);
+    world.script.take_sent(FD);
+}
+
+/// Queues a callback that writes twice.
+fn twice(world: &World, stream: &Rc<Stream>) {
+    let stream = Rc::clone(stream);
+    world.soon(move || {
+        write(&stream, b"head ");
+        write(&stream, b"body ");
+    });
+}
+
+#[test]
+fn what_arrives_is_told_until_the_peer_ends() {
+    let world = World::new();
+    let (stream, told) = Recorder::over(&world, FD);
+    world.script.feed(FD, b"one");
+    world.turn();
+    world.script.feed(FD, b"two");
+    world.turn();
+    assert_eq!(told.log.take(), ["data one", "data two"]);
+    world.script.finish(FD);
+    world.settle();
+    assert_eq!(told.log.take(), ["eof", "losing by Transport", "lost"]);
+    assert!(stream.is_closed() && world.hub().reactor.is_empty());
+}
+
+#[test]
+fn an_end_of_the_peer_may_leave_the_transport_open_for_writing() {
+    let world = World::new();
+    let (stream, told) = Recorder::over(&world, FD);
+    told.stays_open.set(true);
+    world.script.finish(FD);
+    world.settle();
+    assert_eq!(told.log.take(), ["eof"], "and only once, though it stays readable");
+    assert_eq!(world.script.interest(FD), None, "it would be reported for ever");
+    write(&stream, b"answer");
+    assert_eq!(sent(&world), "answer");
+    stream.close();
+    world.settle();
+    assert_eq!(told.log.take(), ["losing by Caller", "lost"]);
+}
+
+#[test]
+fn a_lone_write_leaves_at_once() {
+    let world = World::new();
+    let (stream, told) = Recorder::over(&world, FD);
+    for _ in 0..3 {
+        let (stream, log, script) = (Rc::clone(&stream), told.log.clone(), world.script.clone());
+        world.soon(move || {
+            write(&stream, b"x");
+            log.add(format!("{:?}", script.take_sent(FD)));
+        });
+        world.turn();
+    }
+    assert_eq!(told.log.take(), ["[120]"; 3]);
+    assert_eq!(world.script.take_sends(FD), 3);
+}
+
+#[test]
+fn who_writes_twice_in_a_turn_is_gathered_from_the_next_turn_on() {
+    let world = World::new();
+    let (stream, told) = Recorder::over(&world, FD);
+    twice(&world, &stream);
+    world.turn();
+    assert_eq!((world.script.take_sends(FD), sent(&world)), (2, "head body ".into()));
+    for _ in 0..3 {
+        twice(&world, &stream);
+        world.turn();
+        assert_eq!((world.script.take_sends(FD), sent(&world)), (1, "head body ".into()));
+        assert_eq!(stream.buffered(), 0);
+    }
+    assert!(told.log.take().is_empty(), "gathering is nobody's business");
+}
+
+#[test]
+fn who_stops_writing_twice_is_sent_at_once_again() {
+    let world = World::new();
+    let (stream, told) = Recorder::over(&world, FD);
+    teach(&world, &stream);
+    for expected in ["", "x"] {
+        let (stream, log, script) = (Rc::clone(&stream), told.log.clone(), world.script.clone());
+        world.soon(move || {
+            write(&stream, b"x");
+            log.add(String::from_utf8(script.take_sent(FD)).unwrap());
+        });
+        world.turn();
+        assert_eq!(told.log.take(), [expected]);
+        world.script.take_sent(FD);
+    }
+}
+
+#[test]
+fn outside_a_turn_nothing_is_put_off() {
+    let world = World::new();
+    let (stream, _told) = Recorder::over(&world, FD);
+    teach(&world, &stream);
+    twice(&world, &stream);
+    world.turn();
+    write(&stream, b"after");
+    assert_eq!(sent(&world), "head body after");
+}
+
+#[test]
+fn a_gathered_write_that_grows_large_leaves_before_the_turn_ends() {
+    let world = World::new();
+    let (stream, told) = Recorder::over(&world, FD);
+    teach(&world, &stream);
+    let (writer, log, script) = (Rc::clone(&stream), told.log.clone(), world.script.clone());
+    world.soon(move || {
+        for _ in 0..3 {
+            write(&writer, &[b'x'; 30_000]);
+            log.add(script.take_sent(FD).len());
+        }
+    });
+    world.turn();
+    assert_eq!(told.log.take(), ["0", "0", "90000"]);
+    assert_eq!(world.script.take_sends(FD), 1);
+}
+
+#[test]
+fn gathered_writes_do_not_wait_for_a_loop_that_stops() {
+    let world = World::new();
+    let (stream, _told) = Recorder::over(&world, FD);
+    teach(&world, &stream);
+    twice(&world, &stream);
+    let hub = Rc::clone(world.hub());
+    world.soon(move || hub.ready.leave());
+    world.soon(|| panic!("left behind"));
+    world.turn();
+    assert_eq!(sent(&world), "head body ");
+    drop(world.hub().ready.take());
+}
+
+#[test]
+fn what_the_kernel_does_not_take_is_sent_when_it_has_room() {
+    let world = World::new();
+    let (stream, told) = Recorder::over(&world, FD);
+    world.script.set_room(FD, 4);
+    write(&stream, b"abcdef");
+    write(&stream, b"ghi");
+    assert_eq!((sent(&world).as_str(), stream.buffered()), ("abcd", 5));
+    assert!(stream.polls_write());
+    world.settle();
+    assert_eq!(sent(&world), "");
+    world.script.set_room(FD, 3);
+    world.turn();
+    assert_eq!((sent(&world).as_str(), stream.buffered()), ("efg", 2));
+    world.script.set_room(FD, usize::MAX);
+    world.settle();
+    assert_eq!((sent(&world).as_str(), stream.buffered()), ("hi", 0));
+    assert_eq!(told.log.take(), ["drained"]);
+    assert_eq!(world.script.interest(FD), Some(Interest::READ), "room to write is nearly always there");
+}
+
+#[test]
+fn many_pieces_leave_in_one_call_and_in_order() {
+    let world = World::new();
+    let (stream, _told) = Recorder::over(&world, FD);
+    let pieces = ["one ", "", "two ", "three"].map(|piece| Chunk::Owned(piece.into()));
+    stream.write_all(pieces).unwrap();
+    assert_eq!((world.script.take_sends(FD), sent(&world)), (1, "one two three".into()));
+    world.script.set_room(FD, 0);
+    write(&stream, b"four ");
+    stream.write_all([Chunk::Owned(b"five".to_vec())]).unwrap();
+    world.script.set_room(FD, usize::MAX);
+    world.settle();
+    assert_eq!(sent(&world), "four five");
+}
+
+#[test]
+fn writing_is_paused_above_the_mark_and_resumed_below_the_other() {
+    let world = World::new();
+    let (stream, told) = Recorder::over(&world, FD);
+    stream.set_write_limits(Some(10), Some(4)).unwrap();
+    assert_eq!(stream.set_write_limits(Some(1), Some(2)), Err(LimitsError { high: 1, low: 2 }));
+    world.script.set_room(FD, 0);
+    write(&stream, b"0123456789");
+    assert!(told.log.take().is_empty());
+    write(&stream, b"a");
+    write(&stream, b"b");
+    assert_eq!(told.log.take(), ["pause"]);
+    assert!(stream.writing_paused());
+    world.script.set_room(FD, 7);
+    world.settle();
+    assert!(told.log.take().is_empty(), "five are left");
+    world.script.set_room(FD, 1);
+    world.settle();
+    assert_eq!(told.log.take(), ["resume"]);
+    world.script.set_room(FD, 100);
+    world.settle();
+    assert_eq!((told.log.take(), sent(&world)), (vec!["drained".into()], "0123456789ab".into()));
+}
+
+#[test]
+fn marks_set_below_what_is_buffered_pause_at_once() {
+    let world = World::new();
+    let (stream, told) = Recorder::over(&world, FD);
+    world.script.set_room(FD, 0);
+    write(&stream, b"0123456789");
+    stream.set_write_limits(Some(0), None).unwrap();
+    assert_eq!(told.log.take(), ["pause"]);
+}
+
+#[test]
+fn close_sends_what_is_queued_first() {
+    let world = World::new();
+    let (stream, told) = Recorder::over(&world, FD);
+    world.script.set_room(FD, 0);
+    write(&stream, b"last");
+    stream.close();
+    stream.close();
+    world.script.feed(FD, b"ignored");
+    world.settle();
+    assert!(stream.is_closing() && !stream.is_closed());
+    assert!(told.log.take().is_empty());
+    world.script.set_room(FD, 100);
+    world.settle();
+    assert_eq!((told.log.take(), sent(&world)), (vec!["drained".into(), "lost".into()], "last".into()));
+    assert!(stream.is_closed() && world.hub().reactor.is_empty());
+}
+
+#[test]
+fn close_with_nothing_queued_is_told_from_the_loop() {
+    let world = World::new();
+    let (stream, told) = Recorder::over(&world, FD);
+    stream.close();
+    assert_eq!(told.log.take(), ["losing by Caller"]);
+    assert_eq!(world.script.interest(FD), None);
+    world.settle();
+    assert_eq!(told.log.take(), ["lost"]);
+}
+
+#[test]
+fn close_sends_what_was_gathered() {
+    let world = World::new();
+    let (stream, told) = Recorder::over(&world, FD);
+    teach(&world, &stream);
+    twice(&world, &stream);
+    let closing = Rc::clone(&stream);
+    world.soon(move || closing.close());
+    world.settle();
+    assert_eq!((sent(&world), told.log.take().pop()), ("head body ".into(), Some("lost".into())));
+}
+
+#[test]
+fn abort_drops_what_is_queued() {
+    let world = World::new();
+    let (stream, told) = Recorder::over(&world, FD);
+    world.script.set_room(FD, 0);
+    write(&stream, b"dropped");
+    stream.abort(None);
+    stream.abort(Some(io::ErrorKind::Other.into()));
+    world.script.set_room(FD, 100);
+    world.settle();
+    assert_eq!(told.log.take(), ["losing by Caller", "lost"]);
+    assert_eq!((sent(&world), stream.buffered()), (String::new(), 0));
+}
+
+#[test]
+fn abort_in_the_middle_of_a_close_ends_it() {
+    let world = World::new();
+    let (stream, told) = Recorder::over(&world, FD);
+    world.script.set_room(FD, 0);
+    write(&stream, b"dropped");
+    stream.close();
+    stream.abort(Some(io::ErrorKind::TimedOut.into()));
+    world.settle();
+    assert_eq!(told.log.take(), ["losing by Caller", "lost TimedOut"]);
+}
+
+#[test]
+fn abort_drops_what_was_gathered() {
+    let world = World::new();
+    let (stream, told) = Recorder::over(&world, FD);
+    teach(&world, &stream);
+    twice(&world, &stream);
+    let aborting = Rc::clone(&stream);
+    world.soon(move || aborting.abort(None));
+    world.settle();
+    assert_eq!((sent(&world), told.log.take().pop()), (String::new(), Some("lost".into())));
+}
+
+#[test]
+fn the_end_is_told_once_even_if_resume_writing_closes() {
+    for room in [11, 8] {
+        let world = World::new();
+        let (stream, told) = Recorder::over(&world, FD);
+        stream.set_write_limits(Some(10), Some(4)).unwrap();
+        world.script.set_room(FD, 0);
+        write(&stream, b"0123456789a");
+        told.react(|event, stream| {
+            if event == "resume" {
+                stream.close();
+            }
+        });
+        world.script.set_room(FD, room);
+        world.settle();
+        world.script.set_room(FD, 100);
+        world.settle();
+        let log = told.log.take();
+        assert_eq!(log.iter().filter(|event| *event == "lost").count(), 1, "{log:?}");
+        assert_eq!(sent(&world), "0123456789a");
+    }
+}
+
+#[test]
+fn a_protocol_may_do_anything_in_any_callback() {
+    let events = ["data x", "eof", "pause", "resume", "drained", "losing by Caller", "lost"];
+    for event in events {
+        for abort in [false, true] {
+            let world = World::new();
+            let (stream, told) = Recorder::over(&world, FD);
+            told.stays_open.set(true);
+            stream.set_write_limits(Some(10), Some(4)).unwrap();
+            let hub = Rc::clone(world.hub());
+            told.react(move |told, stream| {
+                if told == event {
+                    let _ = stream.write(b"more", || Chunk::Owned(b"more".to_vec()));
+                    stream.pause_reading();
+                    if abort {
+                        stream.abort(None)
+                    } else {
+                        stream.close()
+                    }
+                    stream.write_eof();
+                    stream.resume_reading();
+                    hub.ready.leave();
+                }
+            });
+            world.script.feed(FD, b"x");
+            world.script.finish(FD);
+            world.settle();
+            world.script.set_room(FD, 0);
+            let _ = stream.write(&[b'y'; 20], || Chunk::Owned(vec![b'y'; 20]));
+            world.script.set_room(FD, usize::MAX);
+            world.settle();
+            stream.close();
+            world.settle();
+            let log = told.log.take();
+            assert_eq!(log.iter().filter(|event| *event == "lost").count(), 1, "{event}: {log:?}");
+            assert_eq!(log.last().unwrap(), "lost", "{event}");
+            assert!(world.hub().reactor.is_empty() && stream.is_closed());
+        }
+    }
+}
+
+#[test]
+fn what_is_written_when_the_queue_has_emptied_is_sent_before_the_close() {
+    let world = World::new();
+    let (stream, told) = Recorder::over(&world, FD);
+    world.script.set_room(FD, 0);
+    write(&stream, b"one ");
+    stream.close();
+    let script = world.script.clone();
+    told.react(move |event, stream| {
+        if event == "drained" && script.take_sends(FD) == 2 {
+            script.set_room(FD, 0);
+            write(stream, b"two");
+        }
+    });
+    world.script.set_room(FD, 4);
+    world.settle();
+    world.script.set_room(FD, 100);
+    world.settle();
+    assert_eq!(sent(&world), "one two");
+    assert_eq!(told.log.take().last().unwrap(), "lost");
+}
+
+#[test]
+fn a_failed_write_is_told_with_its_error() {
+    let world = World::new();
+    let (stream, told) = Recorder::over(&world, FD);
+    world.script.fail(FD, EPIPE);
+    write(&stream, b"into the void");
+    assert_eq!(stream.write(b"x", || Chunk::Owned(Vec::new())), Err(Refused::Lost(1)));
+    assert_eq!(stream.write(b"x", || Chunk::Owned(Vec::new())), Err(Refused::Lost(2)));
+    world.settle();
+    assert_eq!(told.log.take(), ["failed BrokenPipe", "losing by Transport", "lost BrokenPipe"]);
+}
+
+#[test]
+fn a_failed_write_of_what_was_queued_drops_the_rest() {
+    let world = World::new();
+    let (stream, told) = Recorder::over(&world, FD);
+    world.script.set_room(FD, 2);
+    write(&stream, b"abcdef");
+    stream.close();
+    world.script.fail(FD, ECONNRESET);
+    world.settle();
+    let expected = ["failed ConnectionReset", "losing by Transport", "lost ConnectionReset"];
+    assert_eq!((told.log.take(), stream.buffered()), (expected.map(String::from).to_vec(), 0));
+}
+
+#[test]
+fn a_failed_read_is_told_with_its_error() {
+    let world = World::new();
+    let (_stream, told) = Recorder::over(&world, FD);
+    world.script.fail(FD, ECONNRESET);
+    world.settle();
+    assert_eq!(told.log.take(), ["failed ConnectionReset", "losing by Transport", "lost ConnectionReset"]);
+}
+
+#[test]
+fn a_pause_of_reading_costs_nothing_unless_something_arrives() {
+    let world = World::new();
+    let (stream, told) = Recorder::over(&world, FD);
+    let armed = world.script.interest(FD);
+    stream.pause_reading();
+    assert_eq!((world.script.interest(FD), stream.is_reading()), (armed, false));
+    stream.resume_reading();
+    world.script.feed(FD, b"1");
+    world.settle();
+    stream.pause_reading();
+    world.script.feed(FD, b"2");
+    world.settle();
+    assert_eq!(told.log.take(), ["data 1"]);
+    assert_eq!(world.script.interest(FD), None, "or it would be reported for ever");
+    stream.resume_reading();
+    world.settle();
+    assert_eq!(told.log.take(), ["data 2"]);
+}
+
+#[test]
+fn who_pauses_within_a_turn_hears_no_more_in_it() {
+    let world = World::new();
+    let (stream, told) = Recorder::over(&world, FD);
+    world.script.feed(FD, b"late");
+    world.soon(move || stream.pause_reading());
+    world.settle();
+    assert!(told.log.take().is_empty());
+}
+
+/// The shutdown itself is a call on the descriptor, so here it is a socket.
+#[test]
+fn write_eof_reaches_the_peer_after_what_was_written() {
+    let world = World::new();
+    let (ours, theirs) = sys::socketpair().unwrap();
+    let fd = ours.as_raw_fd();
+    let (stream, told) = Recorder::open(&world, Descriptor::Owned(ours));
+    world.script.set_room(fd, 0);
+    write(&stream, b"last");
+    stream.write_eof();
+    stream.write_eof();
+    assert!(stream.eof_written());
+    assert_eq!(stream.write(b"x", || Chunk::Owned(Vec::new())), Err(Refused::AfterEof));
+    world.settle();
+    let open = sys::recv(theirs.as_raw_fd(), &mut [0; 1]);
+    assert_eq!(open.unwrap_err().kind(), io::ErrorKind::WouldBlock, "not before the queue is empty");
+    world.script.set_room(fd, 100);
+    world.settle();
+    assert_eq!(sys::recv(theirs.as_raw_fd(), &mut [0; 1]).unwrap(), 0);
+    assert_eq!((world.script.take_sent(fd), told.log.take()), (b"last".to_vec(), vec!["drained".into()]));
+    stream.close();
+    world.settle();
+    assert_eq!(told.log.take(), ["losing by Caller", "lost"]);
+}
+
+#[test]
+fn write_eof_with_an_empty_queue_reaches_the_peer_at_once() {
+    let world = World::new();
+    let (ours, theirs) = sys::socketpair().unwrap();
+    let (stream, _told) = Recorder::open(&world, Descriptor::Owned(ours));
+    stream.write_eof();
+    assert_eq!(sys::recv(theirs.as_raw_fd(), &mut [0; 1]).unwrap(), 0);
+}
+
+#[test]
+fn a_descriptor_is_one_transports() {
+    let world = World::new();
+    let (_stream, told) = Recorder::over(&world, FD);
+    let second = Stream::new(world.hub(), Descriptor::Lent(FD), told);
+    assert_eq!(second.start().unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+}
+
+#[test]
+fn an_owned_descriptor_is_closed_after_the_report() {
+    let world = World::new();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    let (stream, told) = Recorder::open(&world, Descriptor::Owned(ours.into()));
+    let (log, peer) = (Log::default(), theirs.try_clone().unwrap());
+    let heard = log.clone();
+    told.react(move |event, _| {
+        if event == "lost" {
+            heard.add(sys::recv(peer.as_raw_fd(), &mut [0; 1]).is_err());
+        }
+    });
+    stream.close();
+    world.settle();
+    assert_eq!(log.take(), ["true"], "still open while it is reported");
+    assert_eq!(sys::recv(theirs.as_raw_fd(), &mut [0; 1]).unwrap(), 0);
+    assert_eq!(Rc::strong_count(&stream), 1, "nobody holds it any more");
+}
+
+#[test]
+fn a_forgotten_descriptor_is_left_to_its_new_owner() {
+    let world = World::new();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let fd = ours.as_raw_fd();
+    let (stream, told) = Recorder::open(&world, Descriptor::Owned(ours.into()));
+    stream.forget_descriptor();
+    assert!(world.hub().reactor.is_empty());
+    stream.abort(None);
+    world.settle();
+    assert_eq!(told.log.take(), ["losing by Caller", "lost"]);
+    assert_eq!(sys::send(fd, b"still open").unwrap(), 10);
+    theirs.shutdown(Shutdown::Both).unwrap();
+    // The test opened it, so the test closes it.
+    drop(unsafe_free_close(fd));
+}
+
+/// A descriptor's number back into something that closes it, by way of the system and not of a promise.
+fn unsafe_free_close(fd: RawFd) -> io::Result<()> {
+    std::fs::File::open(format!("/proc/self/fd/{fd}")).map(drop)
+}
+
+#[test]
+fn discarding_tells_nobody_and_closes() {
+    let world = World::new();
+    let (ours, theirs) = sys::socketpair().unwrap();
+    let fd = ours.as_raw_fd();
+    let (stream, told) = Recorder::open(&world, Descriptor::Owned(ours));
+    world.script.set_room(fd, 0);
+    write(&stream, b"dropped");
+    stream.discard();
+    world.settle();
+    assert!(told.log.take().is_empty() && stream.is_closed());
+    assert_eq!(sys::recv(theirs.as_raw_fd(), &mut [0; 1]).unwrap(), 0);
+    assert!(world.hub().reactor.is_empty());
+}
+
+#[test]
+fn a_loop_that_goes_abandons_its_transports() {
+    let world = World::new();
+    let (stream, told) = Recorder::over(&world, FD);
+    let (closing, heard) = Recorder::over(&world, FD + 1);
+    closing.close();
+    world.script.feed(FD, b"never read");
+    world.engine.close();
+    world.settle();
+    assert_eq!(told.log.take(), ["abandoned"]);
+    assert_eq!(heard.log.take(), ["losing by Caller", "abandoned"]);
+    assert_eq!((Rc::strong_count(&stream), Rc::strong_count(&closing)), (1, 1));
+}
