@@ -159,6 +159,25 @@ class EventLoop(_core.Loop, asyncio.SelectorEventLoop):
         self._open_stream(rawsock, ssl_protocol, extra, server)
         return ssl_protocol._app_transport
 
+    async def create_connection(  # type: ignore[override]
+        self, protocol_factory: Any, *args: Any, sock: socket.socket | None = None, **kwargs: Any
+    ) -> Any:
+        """Connect to a host and port, or take a connected socket over; see asyncio's documentation."""
+        if sock is None:
+            protocol_factory = _ForOwnSocket(protocol_factory)
+        return await super().create_connection(protocol_factory, *args, sock=sock, **kwargs)
+
+    async def _create_connection_transport(
+        self, sock: socket.socket, protocol_factory: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        try:
+            return await super()._create_connection_transport(sock, protocol_factory, *args, **kwargs)
+        except BaseException:
+            # asyncio leaves a socket of its own to the collector when the factory raises.
+            if isinstance(protocol_factory, _ForOwnSocket) and not protocol_factory.succeeded:
+                sock.close()
+            raise
+
     def _start_serving(
         self,
         protocol_factory: Any,
@@ -216,6 +235,19 @@ class EventLoop(_core.Loop, asyncio.SelectorEventLoop):
                 _RESOLVER_THREADS, thread_name_prefix="velodrome-resolver"
             )
         return self.run_in_executor(self._resolver, look_up, *args)
+
+
+class _ForOwnSocket:
+    """The protocol factory of a connection whose socket the loop made itself."""
+
+    def __init__(self, factory: Any) -> None:
+        self._factory = factory
+        self.succeeded = False
+
+    def __call__(self) -> Any:
+        protocol = self._factory()
+        self.succeeded = True
+        return protocol
 
 
 class _SignalWakeup:

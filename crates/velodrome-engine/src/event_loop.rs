@@ -139,3 +139,182 @@ impl Drop for EventLoop {
         self.close();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+    use std::thread;
+
+    use super::*;
+    use crate::ready::{RunShared, Runnable};
+    use crate::testing::world::{Listens, Log, Recorder, World, once, write};
+    use crate::transport::stream::Descriptor;
+
+    fn says(log: &Log, what: &'static str) -> Runnable {
+        let log = log.clone();
+        once(move || log.add(what))
+    }
+
+    #[test]
+    fn a_turn_runs_what_was_due_then_events_then_timers() {
+        let (world, log) = (World::new(), Log::default());
+        world.hub().reactor.register(5, Rc::new(Listens(log.clone())), Interest::READ).unwrap();
+        world.hub().call_at(0, says(&log, "timer"));
+        world.hub().ready.push(says(&log, "due"));
+        world.script.feed(5, b"x");
+        world.turn();
+        assert_eq!(log.take(), ["due", "read", "timer"]);
+    }
+
+    #[test]
+    fn a_wait_lasts_until_the_next_deadline_unless_something_is_due() {
+        let world = World::new();
+        let engine = &world.engine;
+        assert_eq!(engine.timeout(0), Timeout::Never);
+        let key = world.hub().call_at(100, once(|| ()));
+        assert_eq!((engine.timeout(0), engine.timeout(99)), (Timeout::After(100), Timeout::After(1)));
+        assert_eq!((engine.timeout(100), engine.timeout(101)), (Timeout::Zero, Timeout::Zero));
+        world.soon(|| ());
+        assert_eq!(engine.timeout(0), Timeout::Zero);
+        world.turn();
+        engine.set_stopping(true);
+        assert_eq!((engine.timeout(0), engine.is_stopping()), (Timeout::Zero, true));
+        engine.set_stopping(false);
+        drop(world.hub().cancel_timer(key));
+        assert_eq!(engine.timeout(0), Timeout::Never);
+    }
+
+    #[test]
+    fn a_whole_turn_waits_for_the_first_thing_to_happen() {
+        let (world, log) = (World::new(), Log::default());
+        world.hub().reactor.register(5, Rc::new(Listens(log.clone())), Interest::READ).unwrap();
+        world.hub().call_at(100, says(&log, "timer"));
+        world.script.feed_at(50, 5, b"x");
+        assert_eq!(world.engine.turn().unwrap(), Flow::Continue);
+        assert_eq!((world.hand.now(), log.take()), (50, vec!["read".into()]));
+        drop(world.hub().reactor.registration_of(5).and_then(|found| world.hub().reactor.deregister(&found)));
+        world.engine.turn().unwrap();
+        assert_eq!((world.hand.now(), log.take()), (100, vec!["timer".into()]));
+    }
+
+    /// The state of loop and transport is in cells, and none is borrowed while a face is called.
+    #[test]
+    fn a_callback_may_write_close_and_stop_the_loop_that_runs_it() {
+        let world = Rc::new(World::new());
+        let (stream, told) = Recorder::over(&world, 5);
+        let inner = Rc::clone(&world);
+        told.react(move |event, stream| {
+            if event == "data question" {
+                write(stream, b"answer");
+                stream.close();
+                inner.hub().call_at(0, once(|| ()));
+                inner.soon(|| ());
+                inner.engine.set_stopping(true);
+                inner.hub().ready.leave();
+                inner.engine.visit(&mut |_| ());
+            }
+        });
+        world.script.feed(5, b"question");
+        world.engine.wait(Timeout::Zero).unwrap();
+        world.engine.dispatch();
+        assert_eq!(world.engine.run_ready(), Flow::Leave);
+        assert!(world.engine.is_stopping());
+        assert_eq!(world.script.take_sent(5), b"answer");
+        world.engine.set_stopping(false);
+        world.settle();
+        assert_eq!(told.log.take(), ["data question", "losing by Caller", "lost"]);
+        assert!(stream.is_closed());
+    }
+
+    #[test]
+    fn a_callback_may_close_the_loop_that_runs_it() {
+        let world = Rc::new(World::new());
+        let (_stream, told) = Recorder::over(&world, 5);
+        let inner = Rc::clone(&world);
+        told.react(move |event, _| {
+            if event == "data x" {
+                inner.engine.close();
+            }
+        });
+        world.script.feed(5, b"x");
+        world.soon(|| ());
+        world.settle();
+        assert_eq!(told.log.take(), ["data x", "abandoned"]);
+        assert!(world.hub().ready.is_empty() && world.hub().reactor.is_empty());
+    }
+
+    #[test]
+    fn stopping_cuts_no_batch_short() {
+        let world = Rc::new(World::new());
+        let (inner, log) = (Rc::clone(&world), Log::default());
+        world.soon(move || inner.engine.set_stopping(true));
+        world.hub().ready.push(says(&log, "still"));
+        assert_eq!((world.engine.turn().unwrap(), log.take()), (Flow::Continue, vec!["still".into()]));
+    }
+
+    struct Sent;
+
+    impl RunShared for Sent {
+        fn run(self: Arc<Self>) {}
+    }
+
+    #[test]
+    fn other_threads_are_heard_between_what_was_due_and_events() {
+        let log = Log::default();
+        let engine = EventLoop::with(Driver::new().unwrap(), Clock::manual().0).unwrap();
+        let inbox = Arc::clone(engine.inbox());
+        thread::spawn(move || inbox.push(SendRunnable::from_arc(Arc::new(Sent))).unwrap()).join().unwrap();
+        let (reader, writer) = crate::sys::pipe().unwrap();
+        crate::sys::write(writer.as_raw_fd(), b"x").unwrap();
+        engine
+            .hub()
+            .reactor
+            .register(reader.as_raw_fd(), Rc::new(Listens(log.clone())), Interest::READ)
+            .unwrap();
+        engine.hub().ready.push(says(&log, "due"));
+        engine.wait(Timeout::Never).unwrap();
+        engine.dispatch();
+        assert_eq!(engine.hub().ready.len(), 3);
+        let _ = engine.run_ready();
+        assert_eq!(log.take(), ["due", "read"]);
+        // The bell has been answered: there is no event of its own left.
+        drop(
+            engine
+                .hub()
+                .reactor
+                .registration_of(reader.as_raw_fd())
+                .map(|it| engine.hub().reactor.deregister(&it)),
+        );
+        engine.wait(Timeout::Zero).unwrap();
+        engine.dispatch();
+        assert!(engine.hub().ready.is_empty());
+    }
+
+    #[test]
+    fn a_closed_loop_takes_nothing_from_other_threads() {
+        let world = World::new();
+        let inbox = Arc::clone(world.engine.inbox());
+        inbox.push(SendRunnable::from_arc(Arc::new(Sent))).unwrap();
+        world.engine.close();
+        world.engine.close();
+        assert!(inbox.push(SendRunnable::from_arc(Arc::new(Sent))).is_err());
+        world.turn();
+        drop(world);
+        assert!(inbox.push(SendRunnable::from_arc(Arc::new(Sent))).is_err());
+    }
+
+    #[test]
+    fn dropping_the_loop_lets_go_of_what_it_held() {
+        let world = World::new();
+        let (ours, theirs) = crate::sys::socketpair().unwrap();
+        let (stream, told) = Recorder::open(&world, Descriptor::Owned(ours));
+        drop(world);
+        assert_eq!((told.log.take(), Rc::strong_count(&stream)), (vec!["abandoned".into()], 1));
+        drop((stream, told));
+        assert_eq!(
+            crate::sys::recv(theirs.as_raw_fd(), &mut [0; 1]).unwrap(),
+            0,
+            "closed with its transport"
+        );
+    }
+}

@@ -155,3 +155,144 @@ impl Hub {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+    use crate::driver::Interest;
+    use crate::testing::world::{Listens, Log, World, once};
+
+    fn says(log: &Log, what: &'static str) -> Runnable {
+        let log = log.clone();
+        once(move || log.add(what))
+    }
+
+    #[test]
+    fn due_timers_are_queued_in_the_order_of_their_deadlines() {
+        let (world, log) = (World::new(), Log::default());
+        let hub = world.hub();
+        for (deadline, what) in [(30, "30"), (10, "10a"), (20, "20"), (10, "10b")] {
+            hub.call_at(deadline, says(&log, what));
+        }
+        assert_eq!((hub.next_deadline(), hub.timer_count()), (Some(10), 4));
+        hub.expire(9);
+        assert!(hub.ready.is_empty());
+        hub.expire(20);
+        assert!(log.take().is_empty(), "queued, and not run");
+        let _ = hub.run_batch();
+        assert_eq!((log.take(), hub.timer_count()), (["10a", "10b", "20"].map(String::from).into(), 1));
+    }
+
+    #[test]
+    fn a_cancelled_timer_comes_back_unrun() {
+        let (world, log) = (World::new(), Log::default());
+        let key = world.hub().call_at(10, says(&log, "never"));
+        assert!(world.hub().cancel_timer(key).is_some() && world.hub().cancel_timer(key).is_none());
+        world.hand.set(10);
+        world.settle();
+        assert!(log.take().is_empty());
+    }
+
+    #[test]
+    fn the_end_of_a_turn_comes_after_its_callbacks_and_before_the_next_ones() {
+        let (world, log) = (World::new(), Log::default());
+        let (hub, told) = (Rc::clone(world.hub()), log.clone());
+        world.soon(move || {
+            assert!(hub.in_batch());
+            let (inner, late) = (Rc::clone(&hub), told.clone());
+            hub.at_turn_end(once(move || {
+                late.add("end");
+                let later = late.clone();
+                inner.at_turn_end(once(move || later.add("the next end")));
+            }));
+            hub.ready.push(says(&told, "next turn"));
+            told.add("callback");
+        });
+        let turn = world.hub().turn();
+        world.turn();
+        assert_eq!(
+            (log.take(), world.hub().turn()),
+            (["callback", "end"].map(String::from).into(), turn + 1)
+        );
+        assert!(!world.hub().in_batch());
+        world.turn();
+        assert_eq!(log.take(), ["next turn", "the next end"]);
+    }
+
+    #[test]
+    fn the_end_of_a_turn_comes_even_when_the_batch_is_left() {
+        let (world, log) = (World::new(), Log::default());
+        let hub = Rc::clone(world.hub());
+        let end = says(&log, "end");
+        world.soon(move || {
+            hub.at_turn_end(end);
+            hub.ready.leave();
+        });
+        world.soon(|| ());
+        assert_eq!((world.hub().run_batch(), log.take()), (Flow::Leave, vec!["end".into()]));
+        assert_eq!(world.hub().ready.len(), 1);
+    }
+
+    #[test]
+    fn a_batch_may_run_within_a_batch() {
+        let (world, log) = (World::new(), Log::default());
+        let hub = Rc::clone(world.hub());
+        let inner = says(&log, "inner");
+        world.soon(move || {
+            hub.ready.push(inner);
+            let _ = hub.run_batch();
+            assert!(hub.in_batch(), "the outer one has not ended");
+        });
+        world.turn();
+        assert_eq!(log.take(), ["inner"]);
+    }
+
+    #[test]
+    fn who_reads_while_another_reads_has_a_buffer_of_its_own() {
+        let world = World::new();
+        let hub = world.hub();
+        hub.with_scratch(|outer| {
+            outer[0] = 1;
+            hub.with_scratch(|inner| {
+                assert_eq!((inner.len(), inner[0]), (SCRATCH, 0));
+                inner[0] = 2;
+            });
+            assert_eq!(outer[0], 1);
+        });
+        let address = hub.with_scratch(|buffer| buffer.as_ptr());
+        assert_eq!(hub.with_scratch(|buffer| buffer.as_ptr()), address, "one is kept");
+    }
+
+    /// Schedules another callback when it is dropped, as a face's object may.
+    struct Stubborn(Rc<Hub>, Log);
+
+    impl Drop for Stubborn {
+        fn drop(&mut self) {
+            self.1.add("dropped");
+            self.0.ready.push(says(&self.1, "never"));
+            self.0.call_at(0, says(&self.1, "never"));
+        }
+    }
+
+    #[test]
+    fn clearing_drops_everything_unrun_and_finds_no_borrow() {
+        let (world, log) = (World::new(), Log::default());
+        let hub = world.hub();
+        let holds = || {
+            let stubborn = Stubborn(Rc::clone(hub), log.clone());
+            once(move || drop(stubborn))
+        };
+        hub.ready.push(holds());
+        hub.call_at(10, holds());
+        hub.at_turn_end(holds());
+        let (end, _peer) = crate::sys::pipe().unwrap();
+        let source = Rc::new(Listens(log.clone()));
+        drop(hub.reactor.register(end.as_raw_fd(), source, Interest::READ).unwrap());
+        hub.clear();
+        assert_eq!(log.take(), ["dropped", "dropped", "dropped", "abandoned"]);
+        assert!(hub.reactor.is_empty());
+        hub.clear();
+    }
+}

@@ -314,3 +314,159 @@ impl Reactor {
 
 const EEXIST: i32 = 17;
 const ENOENT: i32 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::world::{Listens, Log, World};
+
+    const FD: RawFd = 5;
+
+    fn register(world: &World, fd: RawFd, interest: Interest) -> (Rc<Registration>, Log) {
+        let listens = Rc::new(Listens::default());
+        let log = listens.0.clone();
+        (world.hub().reactor.register(fd, listens, interest).unwrap(), log)
+    }
+
+    #[test]
+    fn a_source_hears_what_it_wants_to_hear() {
+        let world = World::new();
+        let (registration, log) = register(&world, FD, Interest::READ);
+        world.turn();
+        assert!(log.take().is_empty(), "room to write was not asked for");
+        world.script.feed(FD, b"x");
+        world.turn();
+        world.turn();
+        assert_eq!(log.take(), ["read", "read"], "as long as it is ready");
+        world.hub().reactor.set_interest(&registration, Interest::BOTH).unwrap();
+        world.turn();
+        assert_eq!(log.take(), ["both"]);
+        assert_eq!((registration.fd(), registration.interest()), (FD, Interest::BOTH));
+    }
+
+    #[test]
+    fn a_hang_up_is_told_as_what_was_asked_for() {
+        let world = World::new();
+        let (registration, log) = register(&world, FD, Interest::READ);
+        world.script.hang_up(FD);
+        world.turn();
+        world.hub().reactor.set_interest_now(&registration, Interest::WRITE).unwrap();
+        world.turn();
+        assert_eq!(log.take(), ["read", "write"]);
+    }
+
+    #[test]
+    fn narrowing_asks_the_kernel_only_when_an_unwanted_event_comes() {
+        let world = World::new();
+        let (registration, log) = register(&world, FD, Interest::BOTH);
+        world.script.set_room(FD, 0);
+        world.hub().reactor.set_interest(&registration, Interest::WRITE).unwrap();
+        world.turn();
+        assert_eq!(world.script.interest(FD), Some(Interest::BOTH), "nothing has come");
+        world.script.feed(FD, b"x");
+        world.turn();
+        assert_eq!(world.script.interest(FD), Some(Interest::WRITE));
+        world.hub().reactor.set_interest(&registration, Interest::NONE).unwrap();
+        world.script.set_room(FD, 1);
+        world.turn();
+        assert_eq!(world.script.interest(FD), None);
+        assert!(log.take().is_empty());
+        world.hub().reactor.set_interest(&registration, Interest::READ).unwrap();
+        world.turn();
+        assert_eq!(log.take(), ["read"]);
+    }
+
+    #[test]
+    fn widening_back_to_what_the_kernel_still_has_costs_nothing() {
+        let world = World::new();
+        let (registration, _log) = register(&world, FD, Interest::READ);
+        let reactor = &world.hub().reactor;
+        reactor.set_interest(&registration, Interest::NONE).unwrap();
+        // Were the kernel asked, this would be found.
+        reactor.driver().delete(FD).unwrap();
+        reactor.set_interest(&registration, Interest::READ).unwrap();
+        assert_eq!(world.script.interest(FD), None);
+        reactor.set_interest_now(&registration, Interest::READ).unwrap();
+        assert_eq!(world.script.interest(FD), Some(Interest::READ), "this asks, and repairs");
+    }
+
+    #[test]
+    fn an_event_and_a_change_of_mind_in_one_turn() {
+        let world = World::new();
+        let (registration, log) = register(&world, FD, Interest::BOTH);
+        world.script.feed(FD, b"x");
+        let (hub, changed) = (Rc::clone(world.hub()), Rc::clone(&registration));
+        world.soon(move || hub.reactor.set_interest(&changed, Interest::WRITE).unwrap());
+        world.turn();
+        assert_eq!(log.take(), ["write"]);
+        let (hub, changed) = (Rc::clone(world.hub()), Rc::clone(&registration));
+        world.soon(move || hub.reactor.set_interest(&changed, Interest::NONE).unwrap());
+        world.turn();
+        assert!(log.take().is_empty());
+    }
+
+    #[test]
+    fn a_late_event_finds_nothing_even_when_the_number_is_used_again() {
+        let world = World::new();
+        let (old, heard) = register(&world, FD, Interest::READ);
+        world.script.feed(FD, b"x");
+        world.engine.wait(Timeout::Zero).unwrap();
+        drop(world.hub().reactor.deregister(&old));
+        let (new, log) = register(&world, FD, Interest::READ);
+        world.engine.dispatch();
+        let _ = world.engine.run_ready();
+        assert!(heard.take().is_empty() && log.take().is_empty());
+        assert_ne!(old.key, new.key);
+        world.turn();
+        assert_eq!((heard.take().len(), log.take().len()), (0, 1));
+    }
+
+    #[test]
+    fn an_event_that_is_queued_already_finds_nothing_either() {
+        let world = World::new();
+        let (registration, log) = register(&world, FD, Interest::READ);
+        world.script.feed(FD, b"x");
+        world.engine.wait(Timeout::Zero).unwrap();
+        world.engine.dispatch();
+        assert!(world.hub().reactor.deregister(&registration).is_some());
+        assert!(world.hub().reactor.deregister(&registration).is_none());
+        let _ = world.engine.run_ready();
+        assert!(log.take().is_empty() && registration.source().is_none());
+    }
+
+    #[test]
+    fn one_descriptor_one_source() {
+        let world = World::new();
+        let (first, log) = register(&world, FD, Interest::READ);
+        let again = world.hub().reactor.register(FD, Rc::new(Listens::default()), Interest::READ);
+        assert_eq!(again.err().map(|error| error.kind()), Some(io::ErrorKind::AlreadyExists));
+        assert!(Rc::ptr_eq(&world.hub().reactor.registration_of(FD).unwrap(), &first));
+        assert!(world.hub().reactor.registration_of(FD + 1).is_none());
+        assert!(world.hub().reactor.registration_of(-1).is_none());
+        world.script.feed(FD, b"x");
+        world.turn();
+        assert_eq!(log.take(), ["read"]);
+    }
+
+    #[test]
+    fn what_the_kernel_refuses_leaves_nothing_behind() {
+        let world = World::new();
+        let refused = world.hub().reactor.register(-1, Rc::new(Listens::default()), Interest::READ);
+        assert!(refused.is_err());
+        assert!(world.hub().reactor.is_empty());
+        let (registration, _log) = register(&world, FD, Interest::READ);
+        assert_eq!((world.hub().reactor.len(), world.hub().reactor.registrations().len()), (1, 1));
+        assert_eq!(registration.key.0 & u64::from(u32::MAX), 0, "the place of the refused one is used again");
+    }
+
+    #[test]
+    fn a_registration_at_rest_costs_the_kernel_nothing() {
+        let world = World::new();
+        let (registration, _log) = register(&world, FD, Interest::NONE);
+        assert_eq!(world.script.interest(FD), None);
+        world.hub().reactor.set_interest(&registration, Interest::WRITE).unwrap();
+        assert_eq!(world.script.interest(FD), Some(Interest::WRITE));
+        drop(world.hub().reactor.deregister(&registration));
+        assert_eq!(world.script.interest(FD), None);
+    }
+}

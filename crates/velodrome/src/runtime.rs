@@ -161,3 +161,41 @@ impl fmt::Debug for Builder {
         f.debug_struct("Builder").field("driver", driver).field("clock", clock).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{Server, StreamWriter, open_connection, sleep, spawn, start_server, yield_now};
+
+    /// Everything that knows its loop, left where it waits.
+    async fn litter() -> io::Result<(Server, StreamWriter)> {
+        let handler = |reader, writer| async move {
+            let _kept: (crate::StreamReader, StreamWriter) = (reader, writer);
+            pending::<()>().await;
+        };
+        let server = start_server(handler, "127.0.0.1", 0).await?;
+        let (mut reader, writer) = open_connection("127.0.0.1", server.local_addr()?.port()).await?;
+        drop(spawn(async move { reader.read(1).await }));
+        drop(spawn(sleep(Duration::from_secs(3600))));
+        drop(spawn(async { open_connection("localhost", 1).await.map(drop) }));
+        let waits = spawn(pending::<()>());
+        drop(spawn(waits));
+        yield_now().await;
+        let _queued = spawn(async {});
+        Ok((server, writer))
+    }
+
+    #[test]
+    fn nothing_keeps_a_loop_that_is_over() {
+        let runtime = Runtime::new().unwrap();
+        let left = Rc::downgrade(&runtime.local);
+        let litter = runtime.block_on(litter()).unwrap().unwrap();
+        assert!(runtime.local.tasks.len() >= 6);
+        drop(runtime);
+        assert!(left.upgrade().is_none());
+        assert!(litter.1.is_closing());
+    }
+}

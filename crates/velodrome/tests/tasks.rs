@@ -389,3 +389,11 @@ fn two_loops_one_after_the_other_do_not_mix() {
         assert_eq!(polls.get(), 1);
     });
 }
+
+#[test]
+fn errors_may_go_to_other_threads() {
+    fn portable<T: Send + Sync + std::error::Error + 'static>() {}
+    portable::<velodrome::TaskError>();
+    portable::<velodrome::ReadError>();
+    portable::<velodrome::Elapsed>();
+}

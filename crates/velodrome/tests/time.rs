@@ -70,7 +70,7 @@ fn dropping_a_sleep_takes_its_timer_back() {
     let (runtime, hand) = unreal();
     let stuck = runtime.block_on(async {
         let mut long = sleep(SECOND * 3600);
-        poll_fn(|cx| Poll::Ready(assert!(Pin::new(&mut long).poll(cx).is_pending()))).await;
+        assert!(poll_fn(|cx| Poll::Ready(Pin::new(&mut long).poll(cx))).await.is_pending());
         drop(long);
         pending::<()>().await;
     });

@@ -18,18 +18,23 @@ use crate::transport::{Cause, Protocol, Received, Recv};
 
 /// A loop, what it believes to be the kernel, and its clock.
 pub struct World {
+    /// The loop.
     pub engine: EventLoop,
+    /// The kernel's part.
     pub script: Script,
+    /// What moves the clock.
     pub hand: ManualClock,
 }
 
 impl World {
+    /// At the beginning of time.
     pub fn new() -> Self {
         let (clock, hand) = Clock::manual();
         let (driver, script) = Driver::fake(hand.clone());
         Self { engine: EventLoop::with(driver, clock).unwrap(), script, hand }
     }
 
+    /// What transports know of the loop.
     pub fn hub(&self) -> &Rc<Hub> {
         self.engine.hub()
     }
@@ -53,6 +58,12 @@ impl World {
     }
 }
 
+impl Default for World {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// A callback out of a closure.
 pub fn once(act: impl FnOnce() + 'static) -> Runnable {
     struct Once(Cell<Option<Box<dyn FnOnce()>>>);
@@ -71,10 +82,12 @@ pub fn once(act: impl FnOnce() + 'static) -> Runnable {
 pub struct Log(Rc<RefCell<Vec<String>>>);
 
 impl Log {
+    /// It happened.
     pub fn add(&self, what: impl Display) {
         self.0.borrow_mut().push(what.to_string());
     }
 
+    /// What happened since this was last asked.
     pub fn take(&self) -> Vec<String> {
         self.0.take()
     }
@@ -104,8 +117,10 @@ type React = Box<dyn Fn(&str, &Rc<Stream>)>;
 
 /// A protocol that writes down what it is told.
 pub struct Recorder {
+    /// What it was told.
     pub log: Log,
     stream: RefCell<Option<Rc<Stream>>>,
+    /// Its answer to the end of what the peer sends.
     pub stays_open: Cell<bool>,
     react: RefCell<Option<React>>,
 }

@@ -72,8 +72,9 @@ pub trait Protocol {
     fn losing(&self, _cause: Cause) {}
     /// The transport is closed; its descriptor is closed after this returns. Once.
     fn connection_lost(&self, error: Option<io::Error>);
-    /// The descriptor is closed, and nothing more will come: the loop lets go of the transport. Once, last.
-    fn released(&self) {}
+    /// Whether the loop has, from now on, a reason to keep the transport alive: it listens to it, or a callback of it
+    /// is queued. A transport that is not held lives as long as the face refers to it; asyncio's do the same.
+    fn hold(&self, _held: bool) {}
     /// The loop is going away without closing its transports: let go of everything, call no one.
     fn abandon(&self) {}
     /// Show the host objects that the transport's registration keeps alive.

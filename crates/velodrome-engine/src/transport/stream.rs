@@ -69,6 +69,10 @@ pub struct Stream {
     error: Cell<Option<io::Error>>,
     /// Set by close, abort and errors: no more is read.
     closing: Cell<bool>,
+    /// Callbacks of this transport in the ready queue that the protocol is to hear of: opening and losing.
+    pending: Cell<u32>,
+    /// What the protocol was last told by `hold`.
+    held: Cell<bool>,
     /// Not zero once the report of the loss is due; counts writes dropped since.
     lost: Cell<usize>,
     /// Reading was stopped by the user.
@@ -100,6 +104,8 @@ impl Stream {
             flow: RefCell::new(FlowControl::new()),
             error: Cell::default(),
             closing: Cell::default(),
+            pending: Cell::default(),
+            held: Cell::default(),
             lost: Cell::default(),
             paused: Cell::default(),
             reading: Cell::default(),
@@ -120,7 +126,7 @@ impl Stream {
         let source: Rc<dyn Source> = Rc::clone(self) as Rc<dyn Source>;
         let registration = self.hub.reactor.register(self.fd, source, Interest::NONE)?;
         self.registration.replace(Some(registration));
-        self.hub.ready.push(Runnable::from_rc(Rc::clone(self), OPEN));
+        self.queue_callback(OPEN);
         Ok(())
     }
 
@@ -374,7 +380,7 @@ impl Stream {
         if let Some(protocol) = self.protocol() {
             protocol.losing(cause);
         }
-        self.hub.ready.push(Runnable::from_rc(Rc::clone(self), LOST));
+        self.queue_callback(LOST);
     }
 
     /// Report the loss, then let go of the descriptor.
@@ -386,8 +392,9 @@ impl Stream {
         }
         self.protocol.replace(None);
         self.descriptor.replace(None);
+        self.pending.set(self.pending.get() - 1);
         if let Some(protocol) = protocol {
-            protocol.released();
+            self.hold(&*protocol);
         }
     }
 
@@ -415,11 +422,30 @@ impl Stream {
         }
     }
 
+    fn queue_callback(self: &Rc<Self>, what: usize) {
+        self.pending.set(self.pending.get() + 1);
+        if let Some(protocol) = self.protocol() {
+            self.hold(&*protocol);
+        }
+        self.hub.ready.push(Runnable::from_rc(Rc::clone(self), what));
+    }
+
+    /// Tell the protocol whether the loop keeps the transport, if that has changed.
+    fn hold(&self, protocol: &dyn Protocol) {
+        let listening = self.lost.get() == 0 && !self.interest().is_none();
+        let held = self.pending.get() > 0 || listening;
+        if self.held.replace(held) != held {
+            protocol.hold(held);
+        }
+    }
+
     fn opened(self: &Rc<Self>) {
+        self.pending.set(self.pending.get() - 1);
         let Some(protocol) = self.protocol() else { return };
         protocol.connection_made();
         self.reading.set(true);
         self.update_interest();
+        self.hold(&*protocol);
     }
 
     fn readable(self: &Rc<Self>) {
@@ -463,11 +489,12 @@ impl Stream {
         if let Some(protocol) = self.protocol() {
             protocol.drained();
         }
-        if self.lost.get() > 0 {
+        if self.lost.get() > 0 || !self.queue.borrow().is_empty() {
             return;
         }
         if self.closing.get() {
             self.lost.set(1);
+            self.pending.set(self.pending.get() + 1);
             self.report();
         } else if self.eof.get() {
             self.shutdown_write();
@@ -545,6 +572,9 @@ impl Stream {
     fn update_interest(self: &Rc<Self>) {
         if self.lost.get() > 0 {
             return;
+        }
+        if let Some(protocol) = self.protocol() {
+            self.hold(&*protocol);
         }
         let Some(registration) = self.registration() else { return };
         if let Err(error) = self.hub.reactor.set_interest(&registration, self.interest()) {

@@ -20,8 +20,8 @@ pub(crate) mod names;
 pub(crate) mod object;
 pub(crate) mod runnables;
 #[cfg(Py_3_12)]
-mod taking;
+pub(crate) mod taking;
 #[cfg(not(Py_3_12))]
 #[path = "taking_3_11.rs"]
-mod taking;
+pub(crate) mod taking;
 pub(crate) mod types;

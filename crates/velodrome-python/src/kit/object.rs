@@ -514,6 +514,25 @@ impl Slot {
     }
 }
 
+/// A way back to an object that owns the holder of this: no count, so no cycle. The object clears it when it goes.
+pub(crate) struct Backref(Cell<*mut ffi::PyObject>);
+
+impl Backref {
+    pub(crate) fn to(object: &Obj) -> Self {
+        Self(Cell::new(object.as_ptr()))
+    }
+
+    pub(crate) fn get(&self) -> Option<Ref> {
+        let ptr = self.0.get();
+        // SAFETY: not cleared yet, so the object is alive: it clears this in its Drop, on the same thread.
+        (!ptr.is_null()).then(|| unsafe { Obj::from_ptr(ptr) }.to_ref())
+    }
+
+    pub(crate) fn clear(&self) {
+        self.0.set(ptr::null_mut());
+    }
+}
+
 /// The objects in a row of slots, as a callee wants them; the first `count` must be full.
 pub(crate) fn raw_slots(slots: &[Slot], count: usize) -> &[*mut ffi::PyObject] {
     let slots = &slots[..count];

@@ -1,8 +1,11 @@
-//! Taking the pending exception, as Python 3.12 and later do it.
+//! Where versions differ, as Python 3.12 and later do it: taking the pending exception, and a quirk.
 
 use pyo3::ffi;
 
 use super::object::Ref;
+
+/// `writelines` asks for the truth of its argument first, so None is no lines (3.11 joins it and raises).
+pub(crate) const FALSY_LINES_ARE_NONE: bool = true;
 
 /// Take the exception out of the error indicator, complete with its traceback.
 pub(crate) fn take_raised() -> Option<Ref> {

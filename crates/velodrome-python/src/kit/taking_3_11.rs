@@ -6,6 +6,9 @@ use pyo3::ffi;
 
 use super::object::Ref;
 
+/// See the other file.
+pub(crate) const FALSY_LINES_ARE_NONE: bool = false;
+
 /// Take the exception out of the error indicator, complete with its traceback.
 pub(crate) fn take_raised() -> Option<Ref> {
     let (mut kind, mut value, mut traceback) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());

@@ -134,6 +134,10 @@ pub(super) fn get_extra_info(this: This<'_, Transport>, args: Args<'_>) -> Resul
     {
         return Ok(found);
     }
+    if text(name).is_none() {
+        // Nothing has such a name, but an unhashable one is an error, as for any dict.
+        dict_get(&*dict()?, name)?;
+    }
     match text(name).map(|name| fact(this, name)).transpose()?.flatten() {
         Some(found) => Ok(found),
         None => Ok(default.map_or_else(none, Obj::to_ref)),

@@ -208,7 +208,7 @@ fn open_stream(this: This<'_, Loop>, args: Args<'_>) -> Result<Ref> {
 
 /// `_transport_of(fd)`: the native transport that uses a descriptor, or None.
 fn transport_of(this: This<'_, Loop>, fd: &Obj) -> Result<Ref> {
-    let fd = watching::descriptor(fd)?;
+    let fd = watching::removed_descriptor(fd)?;
     let Ok(engine) = this.engine_shared() else {
         clear_raised();
         return Ok(none());

@@ -15,7 +15,7 @@ use crate::kit::buffer::View;
 use crate::kit::context;
 use crate::kit::names::{Imported, Name};
 use crate::kit::object::{
-    Obj, Raised, Ref, Result, Slot, bytes, clear_raised, long, none, os_error, raise_os_error,
+    Backref, Obj, Raised, Ref, Result, Slot, bytes, clear_raised, long, none, os_error, raise_os_error,
     raised_to_leave, runtime_error, take_raised,
 };
 use crate::kit::types::{This, new_object};
@@ -33,9 +33,17 @@ static FAIL_WAITER: Imported = Imported::new("velodrome._support", "fail_empty_w
 static ATTACH: Imported = Imported::new("velodrome._support", "attach");
 static DETACH: Imported = Imported::new("velodrome._support", "detach");
 
-/// Holds the transport for as long as the loop does: from its opening until `connection_lost` has returned.
-struct Host {
-    transport: Slot,
+/// Knows the transport for as long as that lives, and holds it for as long as the loop has a reason to.
+pub(super) struct Host {
+    transport: Backref,
+    held: Slot,
+}
+
+impl Host {
+    /// The transport goes.
+    pub(super) fn forget(&self) {
+        self.transport.clear();
+    }
 }
 
 /// What a transport is opened with.
@@ -56,7 +64,8 @@ pub(super) fn open(event_loop: This<'_, Loop>, descriptor: Descriptor, opening: 
     this.set_protocol(opening.protocol)?;
     this.opened_context.set(context::copy_current()?);
     this.read_context.set(context::copy_current()?);
-    let host = Rc::new(Host { transport: Slot::default() });
+    let host = Rc::new(Host { transport: Backref::to(&object), held: Slot::default() });
+    let _ = this.host.set(Rc::clone(&host));
     let stream = Stream::new(engine.hub(), descriptor, Rc::clone(&host) as Rc<dyn Protocol>);
     let fd = stream.fd();
     watching::unwatch(event_loop, &engine, fd);
@@ -65,7 +74,6 @@ pub(super) fn open(event_loop: This<'_, Loop>, descriptor: Descriptor, opening: 
         return Err(refuse(&error, fd));
     }
     let _ = this.stream.set(stream);
-    host.transport.set(object.clone());
     adopt(this, opening)?;
     Ok(object)
 }
@@ -333,17 +341,18 @@ impl Protocol for Host {
         });
     }
 
-    fn released(&self) {
-        drop(self.transport.take());
+    fn hold(&self, held: bool) {
+        let transport = if held { self.transport.get() } else { None };
+        drop(self.held.replace(transport));
     }
 
     fn abandon(&self) {
-        drop(self.transport.take());
+        drop(self.held.take());
     }
 
     fn visit(&self, visitor: Visitor<'_>) {
-        if !self.transport.is_empty() {
-            visitor(self.transport.as_ptr().cast());
+        if !self.held.is_empty() {
+            visitor(self.held.as_ptr().cast());
         }
     }
 }

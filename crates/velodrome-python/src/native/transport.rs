@@ -14,6 +14,7 @@ use velodrome_engine::transport::write_queue::Chunk;
 
 use super::event_loop::Loop;
 use super::extra;
+use super::stream_host::Host;
 use crate::kit::buffer::{View, exact_bytes, is_data, lend};
 use crate::kit::methods::{Args, GetSet, Method};
 use crate::kit::names::{Imported, Name};
@@ -21,6 +22,7 @@ use crate::kit::object::{
     Obj, Ref, Result, Slot, boolean, iterate, long, none, runtime_error, string, tuple, type_error,
     value_error,
 };
+use crate::kit::taking::FALSY_LINES_ARE_NONE;
 use crate::kit::types::{Layout, Native, This, Visit, held, make_type as make_native};
 
 static BUFFERED_PROTOCOL: Imported = Imported::new("asyncio.protocols", "BufferedProtocol");
@@ -58,6 +60,7 @@ pub(super) fn transport_in(source: &dyn Source) -> Option<Ref> {
 pub(crate) struct Transport {
     pub(super) event_loop: Slot,
     pub(super) stream: OnceCell<Rc<Stream>>,
+    pub(super) host: OnceCell<Rc<Host>>,
     pub(super) protocol: Slot,
     /// The protocol is a BufferedProtocol.
     pub(super) buffered: Cell<bool>,
@@ -77,6 +80,14 @@ pub(crate) struct Transport {
     pub(super) lost_exception: Slot,
     pub(super) peer: RefCell<Option<Peer>>,
     pub(super) name: RefCell<Option<Peer>>,
+}
+
+impl Drop for Transport {
+    fn drop(&mut self) {
+        if let Some(host) = self.host.get() {
+            host.forget();
+        }
+    }
 }
 
 impl Transport {
@@ -175,6 +186,9 @@ fn write(this: This<'_, Transport>, data: &Obj) -> Result<Ref> {
 
 fn writelines(this: This<'_, Transport>, lines: &Obj) -> Result<Ref> {
     this.admit("writelines")?;
+    if FALSY_LINES_ARE_NONE && !lines.is_true()? {
+        return Ok(none());
+    }
     let mut chunks = Vec::new();
     iterate(lines, |line| {
         chunks.push(match exact_bytes(line) {
@@ -277,13 +291,13 @@ fn get_write_buffer_limits(this: This<'_, Transport>) -> Result<Ref> {
 
 fn set_write_buffer_limits(this: This<'_, Transport>, args: Args<'_>) -> Result<Ref> {
     let [high, low] = args.parse("set_write_buffer_limits", [HIGH.get()?, LOW.get()?])?;
-    let (high, low) = (limit(high)?, limit(low)?);
-    let negative = [high, low].into_iter().flatten().any(|value| value < 0);
-    let derived_high = high.unwrap_or_else(|| low.map_or(64 * 1024, |low| low.saturating_mul(4)));
-    let derived_low = low.unwrap_or(derived_high / 4);
-    let unsigned = |value: Option<i64>| value.and_then(|value| usize::try_from(value).ok());
-    if negative || this.stream()?.set_write_limits(unsigned(high), unsigned(low)).is_err() {
-        let text = format!("high ({derived_high}) must be >= low ({derived_low}) must be >= 0");
+    let (high, low) = (number(high)?, number(low)?);
+    let high = high.unwrap_or_else(|| low.map_or(DEFAULT_HIGH, |low| 4.0 * low));
+    let low = low.unwrap_or_else(|| (high / 4.0).floor());
+    // Any number will do, as for asyncio; what is too large to count bytes is no limit.
+    let in_order = high >= low && low >= 0.0;
+    if !in_order || this.stream()?.set_write_limits(Some(high as usize), Some(low as usize)).is_err() {
+        let text = format!("high ({high}) must be >= low ({low}) must be >= 0");
         return Err(value_error(&text));
     }
     Ok(none())
@@ -291,8 +305,11 @@ fn set_write_buffer_limits(this: This<'_, Transport>, args: Args<'_>) -> Result<
 
 static LOW: Name = Name::new("low");
 
-fn limit(value: Option<&Obj>) -> Result<Option<i64>> {
-    value.filter(|value| !value.is_none()).map(Obj::as_long).transpose()
+/// asyncio's default high-water mark, in bytes.
+const DEFAULT_HIGH: f64 = 65536.0;
+
+fn number(value: Option<&Obj>) -> Result<Option<f64>> {
+    value.filter(|value| !value.is_none()).map(Obj::as_double).transpose()
 }
 
 /// For sendfile: a future that is done when nothing is buffered; writing is refused meanwhile.

@@ -176,7 +176,7 @@ pub(crate) fn descriptor(object: &Obj) -> Result<RawFd> {
 }
 
 /// A number too large for a descriptor is one that nobody watches.
-fn removed_descriptor(object: &Obj) -> Result<RawFd> {
+pub(crate) fn removed_descriptor(object: &Obj) -> Result<RawFd> {
     if object.is_int() && object.as_long().is_err() {
         clear_raised();
         return Ok(RawFd::MAX);

@@ -83,6 +83,13 @@ fn every_interface(port: u16) -> Vec<SocketAddr> {
 }
 
 /// What a connection's handler may return: nothing, or a `Result` whose error is reported.
+///
+/// ```
+/// # use velodrome::Outcome;
+/// assert!(().into_error().is_none());
+/// assert!(Ok::<(), std::io::Error>(()).into_error().is_none());
+/// assert_eq!(Err::<(), _>("no thanks").into_error().unwrap().to_string(), "no thanks");
+/// ```
 pub trait Outcome {
     /// The error, if there is one.
     fn into_error(self) -> Option<Box<dyn Error>>;
@@ -112,6 +119,23 @@ fn conclude(outcome: impl Outcome, peer: &Peer) {
 /// A server that listens: `asyncio.Server`.
 ///
 /// Dropping it stops the listening, as [`close`](Self::close) does. Connections that were accepted go on.
+///
+/// ```
+/// # use std::{io, rc::Rc};
+/// velodrome::run(async {
+///     let server = Rc::new(velodrome::start_server(|_, _| async {}, "127.0.0.1", 0).await?);
+///     println!("Serving on {:?}", server.local_addrs());
+///
+///     let serving = Rc::clone(&server);
+///     let task = velodrome::spawn(async move { serving.serve_forever().await });
+///     server.close();
+///     task.await??;
+///     server.wait_closed().await;
+///     assert!(!server.is_serving());
+///     io::Result::Ok(())
+/// })??;
+/// # io::Result::Ok(())
+/// ```
 pub struct Server(Rc<Shared>);
 
 type Serve = dyn Fn(StreamReader, StreamWriter, Peer);

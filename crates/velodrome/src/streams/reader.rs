@@ -52,6 +52,19 @@ impl StreamReader {
     ///
     /// Given up, what has arrived stays in the stream.
     ///
+    /// ```
+    /// # use std::{io, os::unix::net::UnixStream};
+    /// # velodrome::run(async {
+    /// # let (ours, theirs) = UnixStream::pair()?;
+    /// # let (mut reader, writer) = velodrome::open_socket(ours)?;
+    /// # let (mut their_reader, their_writer) = velodrome::open_socket(theirs)?;
+    /// their_writer.writelines(["one\n", "two\n"]);
+    /// their_writer.write_eof();
+    /// assert_eq!(reader.read_to_end().await?, b"one\ntwo\n");
+    /// # io::Result::Ok(()) })??;
+    /// # io::Result::Ok(())
+    /// ```
+    ///
     /// # Errors
     /// If the connection failed.
     pub async fn read_to_end(&mut self) -> io::Result<Vec<u8>> {
@@ -89,6 +102,19 @@ impl StreamReader {
     }
 
     /// Exactly `count` bytes. No limit applies.
+    ///
+    /// ```
+    /// # use std::{io, os::unix::net::UnixStream};
+    /// # velodrome::run(async {
+    /// # let (ours, theirs) = UnixStream::pair()?;
+    /// # let (mut reader, writer) = velodrome::open_socket(ours)?;
+    /// # let (mut their_reader, their_writer) = velodrome::open_socket(theirs)?;
+    /// their_writer.write("length: 5\n12345rest");
+    /// assert_eq!(reader.readline().await?, b"length: 5\n");
+    /// assert_eq!(reader.readexactly(5).await?, b"12345");
+    /// # io::Result::Ok(()) })??;
+    /// # io::Result::Ok(())
+    /// ```
     ///
     /// # Errors
     /// [`ReadError::Incomplete`] if the stream ends before, with what there was. Or if the connection failed.
@@ -128,6 +154,21 @@ impl StreamReader {
     }
 
     /// Whether the stream has ended and everything was read.
+    ///
+    /// ```
+    /// # use std::{io, os::unix::net::UnixStream};
+    /// # velodrome::run(async {
+    /// # let (ours, theirs) = UnixStream::pair()?;
+    /// # let (mut reader, writer) = velodrome::open_socket(ours)?;
+    /// # let (mut their_reader, their_writer) = velodrome::open_socket(theirs)?;
+    /// their_writer.write("x");
+    /// their_writer.close();
+    /// while !reader.at_eof() {
+    ///     reader.read(100).await?;
+    /// }
+    /// # io::Result::Ok(()) })??;
+    /// # io::Result::Ok(())
+    /// ```
     #[must_use]
     pub fn at_eof(&self) -> bool {
         self.0.at_eof()
@@ -135,6 +176,19 @@ impl StreamReader {
 
     /// Let lines, and what is found by [`readuntil`](Self::readuntil), be `limit` bytes long, and twice as many be read
     /// ahead. 64 KiB unless set.
+    ///
+    /// ```
+    /// # use std::{io, os::unix::net::UnixStream};
+    /// # velodrome::run(async {
+    /// # let (ours, theirs) = UnixStream::pair()?;
+    /// # let (mut reader, writer) = velodrome::open_socket(ours)?;
+    /// # let (mut their_reader, their_writer) = velodrome::open_socket(theirs)?;
+    /// reader.set_limit(3);
+    /// their_writer.write("too long\n");
+    /// assert!(reader.readline().await.is_err());
+    /// # io::Result::Ok(()) })??;
+    /// # io::Result::Ok(())
+    /// ```
     pub fn set_limit(&mut self, limit: usize) {
         self.0.set_limit(limit);
     }

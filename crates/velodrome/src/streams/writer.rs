@@ -48,6 +48,18 @@ impl StreamWriter {
     }
 
     /// Send several pieces, with as few system calls as may be.
+    ///
+    /// ```
+    /// # use std::{io, os::unix::net::UnixStream};
+    /// # velodrome::run(async {
+    /// # let (ours, theirs) = UnixStream::pair()?;
+    /// # let (mut reader, writer) = velodrome::open_socket(ours)?;
+    /// # let (mut their_reader, their_writer) = velodrome::open_socket(theirs)?;
+    /// writer.writelines(["HTTP/1.1 200 OK\r\n", "\r\n"]);
+    /// assert_eq!(their_reader.readline().await?, b"HTTP/1.1 200 OK\r\n");
+    /// # io::Result::Ok(()) })??;
+    /// # io::Result::Ok(())
+    /// ```
     pub fn writelines<D: AsRef<[u8]>>(&self, pieces: impl IntoIterator<Item = D>) {
         let chunks = pieces.into_iter().map(|piece| Chunk::Owned(piece.as_ref().to_vec()));
         self.tell(|stream| stream.write_all(chunks));
@@ -61,7 +73,24 @@ impl StreamWriter {
         }
     }
 
-    /// Wait until no more than 64 KiB of what was written is kept; at once, if no more is. Safe to give up.
+    /// Wait until what was written and is kept is little enough; at once, if it is. Above 64 KiB it begins to wait, at
+    /// 16 KiB it goes on. Safe to give up.
+    ///
+    /// ```
+    /// # use std::{io, os::unix::net::UnixStream};
+    /// # velodrome::run(async {
+    /// # let (ours, theirs) = UnixStream::pair()?;
+    /// # let (mut reader, writer) = velodrome::open_socket(ours)?;
+    /// # let (mut their_reader, their_writer) = velodrome::open_socket(theirs)?;
+    /// # velodrome::spawn(async move { their_reader.read_to_end().await });
+    /// for _ in 0..100 {
+    ///     writer.write([0; 10_000]);
+    ///     writer.drain().await?;
+    ///     assert!(writer.buffered() <= 64 * 1024);
+    /// }
+    /// # io::Result::Ok(()) })??;
+    /// # io::Result::Ok(())
+    /// ```
     ///
     /// # Errors
     /// What befell the connection; `ConnectionReset` if it is closed; `BrokenPipe` if something was written after
@@ -94,6 +123,21 @@ impl StreamWriter {
     }
 
     /// Read no more, send what was written, then close. [`wait_closed`](Self::wait_closed) tells when that is done.
+    ///
+    /// ```
+    /// # use std::{io, os::unix::net::UnixStream};
+    /// # velodrome::run(async {
+    /// # let (ours, theirs) = UnixStream::pair()?;
+    /// # let (mut reader, writer) = velodrome::open_socket(ours)?;
+    /// # let (mut their_reader, their_writer) = velodrome::open_socket(theirs)?;
+    /// writer.write("last words");
+    /// writer.close();
+    /// assert!(writer.is_closing());
+    /// writer.wait_closed().await?;
+    /// assert_eq!(their_reader.read_to_end().await?, b"last words");
+    /// # io::Result::Ok(()) })??;
+    /// # io::Result::Ok(())
+    /// ```
     pub fn close(&self) {
         if let Some(stream) = self.0.stream() {
             stream.close();
@@ -101,6 +145,18 @@ impl StreamWriter {
     }
 
     /// Close at once, and drop what was not sent.
+    ///
+    /// ```
+    /// # use std::{io, os::unix::net::UnixStream};
+    /// # velodrome::run(async {
+    /// # let (ours, theirs) = UnixStream::pair()?;
+    /// # let (mut reader, writer) = velodrome::open_socket(ours)?;
+    /// # let (mut their_reader, their_writer) = velodrome::open_socket(theirs)?;
+    /// writer.abort();
+    /// assert_eq!(reader.read(1).await?, b"");
+    /// # io::Result::Ok(()) })??;
+    /// # io::Result::Ok(())
+    /// ```
     pub fn abort(&self) {
         if let Some(stream) = self.0.stream() {
             stream.abort(None);
@@ -128,6 +184,23 @@ impl StreamWriter {
     }
 
     /// The address of the other end. Known even when the connection is closed.
+    ///
+    /// ```
+    /// # use std::io;
+    /// # use velodrome::{StreamReader, StreamWriter};
+    /// async fn greet(_reader: StreamReader, writer: StreamWriter) -> io::Result<()> {
+    ///     writer.write(format!("hello {}", writer.peer_addr()?));
+    ///     Ok(())
+    /// }
+    /// # velodrome::run(async {
+    /// # let server = velodrome::start_server(greet, "127.0.0.1", 0).await?;
+    /// # let port = server.local_addr()?.port();
+    /// # let (mut reader, writer) = velodrome::open_connection("127.0.0.1", port).await?;
+    /// # let expected = format!("hello {}", writer.local_addr()?);
+    /// # assert_eq!(reader.read_to_end().await?, expected.as_bytes());
+    /// # io::Result::Ok(()) })??;
+    /// # io::Result::Ok(())
+    /// ```
     ///
     /// # Errors
     /// `Unsupported` if it has none: the socket is no internet socket.

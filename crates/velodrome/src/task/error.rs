@@ -56,6 +56,15 @@ impl TaskError {
 
     /// What the task panicked with, for [`std::panic::resume_unwind`]; or this error again.
     ///
+    /// ```
+    /// velodrome::run(async {
+    ///     let error = velodrome::spawn(async { panic!("no more") }).await.unwrap_err();
+    ///     assert!(error.is_panic() && !error.is_cancelled());
+    ///     assert_eq!(*error.into_panic().unwrap().downcast::<&str>().unwrap(), "no more");
+    /// })?;
+    /// # std::io::Result::Ok(())
+    /// ```
+    ///
     /// # Errors
     /// This error, if the task did not panic.
     pub fn into_panic(self) -> Result<Box<dyn Any + Send>, Self> {

@@ -95,12 +95,22 @@ impl<T> Task<T> {
     }
 
     /// The task's name: `Task-7`, unless it was given another. Errors tell it.
+    ///
+    /// ```
+    /// velodrome::run(async {
+    ///     let task = velodrome::spawn(async {});
+    ///     assert_eq!(task.name(), "Task-1");
+    ///     task.set_name("first");
+    ///     assert_eq!(task.name(), "first");
+    /// })?;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[must_use]
     pub fn name(&self) -> String {
         self.0.joint().name()
     }
 
-    /// Call the task by another name.
+    /// Call the task by another name; see [`named`](Self::named).
     pub fn set_name(&self, name: impl Into<String>) {
         self.0.joint().set_name(name.into());
     }
