@@ -1,13 +1,12 @@
 """The event loop: native where the clock ticks, the interpreter's own asyncio where it does not.
 
-``_core.Loop`` schedules, runs turns, watches descriptors and carries streams. What is cold (``create_server``,
-``create_connection``, executors, exception handlers, signals, …) is inherited from the asyncio of the Python
-that runs, so it is that version's in every detail.
+``_core.Loop`` schedules, runs turns, watches descriptors and carries streams. What is cold
+(``create_server``, ``create_connection``, executors, exception handlers, signals, …) is inherited from the
+asyncio of the Python that runs, so it is that version's in every detail.
 """
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import concurrent.futures
 import signal
@@ -16,10 +15,11 @@ import sys
 import threading
 import time
 import weakref
-from asyncio import base_events, events, futures, sslproto
+from asyncio import events
 from typing import Any
 
 from . import _core, _probe
+from ._inherited import SelectorEventLoop, base_events, futures, sslproto
 
 # A look-up blocks a thread for as long as a name server takes: enough that a few dead ones do not stop the
 # others, and few enough that a burst of look-ups does not exhaust the process.
@@ -51,7 +51,8 @@ class _Key:
         self.events = watched
 
 
-class EventLoop(_core.Loop, asyncio.SelectorEventLoop):
+# The native methods stand before asyncio's, whose types differ in names and in what they leave open.
+class EventLoop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]
     """An asyncio event loop on Velodrome's engine; see ``asyncio.AbstractEventLoop`` for its methods."""
 
     _ssock: socket.socket | None = None
@@ -115,7 +116,7 @@ class EventLoop(_core.Loop, asyncio.SelectorEventLoop):
         if self._csock is not None:
             super()._close_self_pipe()
 
-    def add_signal_handler(self, sig: int, callback: Any, *args: Any) -> None:
+    def add_signal_handler(self, sig: int, callback: Any, *args: Any) -> None:  # type: ignore[override]
         """Call ``callback(*args)`` from the loop when the signal arrives."""
         self._check_closed()
         self._open_self_pipe()
@@ -159,7 +160,7 @@ class EventLoop(_core.Loop, asyncio.SelectorEventLoop):
         self._open_stream(rawsock, ssl_protocol, extra, server)
         return ssl_protocol._app_transport
 
-    async def create_connection(  # type: ignore[override]
+    async def create_connection(
         self, protocol_factory: Any, *args: Any, sock: socket.socket | None = None, **kwargs: Any
     ) -> Any:
         """Connect to a host and port, or take a connected socket over; see asyncio's documentation."""

@@ -1,9 +1,9 @@
 """Shows native code what ``_asyncio`` hands to ``call_soon``, so that it can recognise it.
 
-A step of a C task is a private object, its wake-up a private builtin method; ``_asyncio`` drops the handle that
-``call_soon`` returns for them, so the loop need not make one. They are learnt by looking at a real task on a loop
-that only takes notes: no offset, no name of a version is assumed. Where tasks are not ``_asyncio``'s, the samples
-teach nothing and every callback gets a handle.
+A step of a C task is a private object, its wake-up a private builtin method; ``_asyncio`` drops the handle
+that ``call_soon`` returns for them, so the loop need not make one. They are learnt by looking at a real task
+on a loop that only takes notes: no offset, no name of a version is assumed. Where tasks are not
+``_asyncio``'s, the samples teach nothing and every callback gets a handle.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class _Notes(asyncio.AbstractEventLoop):
 def samples() -> tuple[Any, Any]:
     """Return the step and the wake-up of a sample task."""
     before = events._get_running_loop()
-    loop = _Notes()
+    loop: Any = _Notes()  # type: ignore[abstract]  # asyncio's base class is abstract in the stubs only
     future: asyncio.Future[None] = asyncio.Future(loop=loop)
 
     async def wait() -> None:

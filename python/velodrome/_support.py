@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import warnings
-from asyncio import base_events, constants, format_helpers
 from asyncio.log import logger
 from typing import Any
+
+from ._inherited import base_events, constants, format_helpers, trsock
 
 create_task = base_events.BaseEventLoop.create_task
 SENDFILE_MODE = constants._SendfileMode.TRY_NATIVE
@@ -98,7 +99,7 @@ def accept_exhausted(loop: Any, sock: Any, exception: OSError) -> None:
         {
             "message": "socket.accept() out of system resource",
             "exception": exception,
-            "socket": asyncio.trsock.TransportSocket(sock),
+            "socket": trsock.TransportSocket(sock),
         }
     )
 
@@ -109,7 +110,7 @@ def accept_failed(loop: Any, sock: Any, exception: OSError) -> None:
         {
             "message": f"Exception in accept() on {sock!r}",
             "exception": exception,
-            "socket": asyncio.trsock.TransportSocket(sock),
+            "socket": trsock.TransportSocket(sock),
         }
     )
 
@@ -126,7 +127,7 @@ def accepted_failed(loop: Any, exception: BaseException, protocol: Any) -> None:
 
 
 def socket_over(fd: int) -> socket.socket:
-    """Make a socket object over a transport's descriptor, which the transport detaches before it closes it."""
+    """Make a socket object over a transport's descriptor, detached before the transport closes it."""
     sock = socket.socket(fileno=fd)
     sock.setblocking(False)
     return sock

@@ -1,0 +1,47 @@
+"""The parts of asyncio that Velodrome stands on and that its type stubs do not mention.
+
+One place names them all: what a new Python could move or rename is looked for here first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import base_events as _base_events
+from asyncio import constants as _constants
+from asyncio import format_helpers as _format_helpers
+from asyncio import futures as _futures
+from asyncio import sslproto as _sslproto
+from asyncio import trsock as _trsock
+from typing import TYPE_CHECKING, Any
+
+base_events: Any = _base_events
+constants: Any = _constants
+format_helpers: Any = _format_helpers
+futures: Any = _futures
+sslproto: Any = _sslproto
+trsock: Any = _trsock
+
+if TYPE_CHECKING:
+
+    class SelectorEventLoop(asyncio.SelectorEventLoop):
+        """asyncio's loop for Unix, with its private methods."""
+
+        _ssock: Any
+        _csock: Any
+        _signal_handlers: dict[int, Any]
+
+        def _asyncgen_finalizer_hook(self, agen: Any) -> None: ...
+        def _asyncgen_firstiter_hook(self, agen: Any) -> None: ...
+        def _check_running(self) -> None: ...
+        def _close_self_pipe(self) -> None: ...
+        async def _create_connection_transport(self, *args: Any, **kwargs: Any) -> Any: ...
+        def _ensure_fd_no_transport(self, fd: Any) -> None: ...
+        def _getaddrinfo_debug(self, *args: Any) -> Any: ...
+        def _make_self_pipe(self) -> None: ...
+        async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int | None) -> int: ...
+        def _set_coroutine_origin_tracking(self, enabled: bool) -> None: ...
+        def _start_serving(self, *args: Any, **kwargs: Any) -> None: ...
+        def _stop_serving(self, sock: Any) -> None: ...
+
+else:
+    SelectorEventLoop = asyncio.SelectorEventLoop
