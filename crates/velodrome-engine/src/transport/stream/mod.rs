@@ -8,19 +8,20 @@
 //! a body) has its next first write put off to the end of the turn, so that both leave in one system call; a transport
 //! that writes once never waits.
 
+mod writing;
+
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
-use super::flow_control::{FlowControl, LimitsError};
-use super::write_queue::{Chunk, WriteQueue};
+use super::flow_control::FlowControl;
+use super::write_queue::WriteQueue;
 use super::{Cause, Protocol, Received};
 use crate::driver::{Driver, Interest, Readiness};
 use crate::hub::Hub;
 use crate::reactor::{Registration, Source};
 use crate::ready::{Run, Runnable, Visitor};
-use crate::sys;
 
 /// Whose the descriptor is.
 #[derive(Debug)]
@@ -166,12 +167,6 @@ impl Stream {
         self.paused.get()
     }
 
-    /// Whether the protocol was told to pause writing.
-    #[must_use]
-    pub fn writing_paused(&self) -> bool {
-        self.flow.borrow().is_paused()
-    }
-
     /// Whether data would be delivered if it came.
     #[must_use]
     pub fn is_reading(&self) -> bool {
@@ -184,40 +179,6 @@ impl Stream {
         self.interest().contains(Interest::READ)
     }
 
-    /// Whether the loop listens for room to write.
-    #[must_use]
-    pub fn polls_write(&self) -> bool {
-        self.blocked.get()
-    }
-
-    /// Whether `write_eof` was called.
-    #[must_use]
-    pub fn eof_written(&self) -> bool {
-        self.eof.get()
-    }
-
-    /// Bytes not yet taken by the kernel.
-    #[must_use]
-    pub fn buffered(&self) -> usize {
-        self.queue.borrow().len()
-    }
-
-    /// Low and high-water mark of the write queue, in bytes.
-    #[must_use]
-    pub fn write_limits(&self) -> (usize, usize) {
-        self.flow.borrow().limits()
-    }
-
-    /// Set the marks; `None` derives one from the other, as asyncio does.
-    ///
-    /// # Errors
-    /// If high is below low.
-    pub fn set_write_limits(&self, high: Option<usize>, low: Option<usize>) -> Result<(), LimitsError> {
-        self.flow.borrow_mut().set_limits(high, low)?;
-        self.pause_if_due();
-        Ok(())
-    }
-
     /// Stop delivering data. Costs no system call unless data arrives.
     pub fn pause_reading(self: &Rc<Self>) {
         self.paused.set(true);
@@ -228,107 +189,6 @@ impl Stream {
     pub fn resume_reading(self: &Rc<Self>) {
         self.paused.set(false);
         self.update_interest();
-    }
-
-    /// Send `data`, or queue what the kernel does not take. `keep` makes the chunk to be queued, if one must be.
-    ///
-    /// # Errors
-    /// [`Refused`] says why nothing was sent. What the socket says becomes the transport's `connection_lost`.
-    pub fn write(self: &Rc<Self>, data: &[u8], keep: impl FnOnce() -> Chunk) -> Result<(), Refused> {
-        self.admit()?;
-        if data.is_empty() {
-            return Ok(());
-        }
-        self.count_write();
-        let mut sent = 0;
-        if self.queue.borrow().is_empty() && !self.put_off(data.len()) {
-            match settle(self.driver().send(self.fd, data)) {
-                Ok(taken) if taken == data.len() => return Ok(()),
-                Ok(taken) => sent = taken,
-                Err(error) => {
-                    self.fail(error, "Fatal write error on socket transport");
-                    return Ok(());
-                }
-            }
-        }
-        self.queue.borrow_mut().push(keep(), sent);
-        self.after_queueing();
-        Ok(())
-    }
-
-    /// Send all `chunks` in as few system calls as may be.
-    ///
-    /// # Errors
-    /// As [`Self::write`].
-    pub fn write_all(self: &Rc<Self>, chunks: impl IntoIterator<Item = Chunk>) -> Result<(), Refused> {
-        self.admit()?;
-        for chunk in chunks {
-            self.queue.borrow_mut().push(chunk, 0);
-        }
-        if !self.blocked.get() && self.buffered() > 0 {
-            self.flush();
-        }
-        self.pause_if_due();
-        Ok(())
-    }
-
-    fn admit(&self) -> Result<(), Refused> {
-        if self.eof.get() {
-            return Err(Refused::AfterEof);
-        }
-        if self.lost.get() > 0 {
-            self.lost.set(self.lost.get() + 1);
-            return Err(Refused::Lost(self.lost.get() - 1));
-        }
-        Ok(())
-    }
-
-    /// Learns how this transport writes: more than once in the last turn in which it wrote, or not.
-    fn count_write(&self) {
-        let turn = self.hub.turn();
-        if self.turn.replace(turn) != turn {
-            self.gathers.set(self.writes.replace(0) > 1);
-        }
-        self.writes.set(self.writes.get().saturating_add(1));
-    }
-
-    /// Whether a first write of `size` bytes had better wait for its sisters, and if so sees to their leaving.
-    fn put_off(self: &Rc<Self>, size: usize) -> bool {
-        if !self.gathers.get() || size > self.gather_room() || !self.hub.in_batch() {
-            return false;
-        }
-        if !self.deferred.replace(true) {
-            self.hub.at_turn_end(Runnable::from_rc(Rc::clone(self), FLUSH));
-        }
-        true
-    }
-
-    /// Beyond the high-water mark asyncio would have sent before it paused anyone.
-    fn gather_room(&self) -> usize {
-        self.flow.borrow().limits().1.min(GATHER)
-    }
-
-    fn after_queueing(self: &Rc<Self>) {
-        if self.deferred.get() {
-            if self.buffered() <= self.gather_room() {
-                return;
-            }
-            self.flush();
-        } else if !self.blocked.get() {
-            self.block();
-        }
-        self.pause_if_due();
-    }
-
-    /// No more will be written; the peer is told when the queue is empty.
-    pub fn write_eof(self: &Rc<Self>) {
-        if self.closing.get() || self.eof.replace(true) {
-            return;
-        }
-        self.flush_gathered();
-        if self.queue.borrow().is_empty() {
-            self.shutdown_write();
-        }
     }
 
     /// Read no more, write what is queued, then close.
@@ -466,103 +326,6 @@ impl Stream {
         }
     }
 
-    fn writable(self: &Rc<Self>) {
-        if self.lost.get() > 0 || self.queue.borrow().is_empty() {
-            return;
-        }
-        if !self.send_queue() {
-            return;
-        }
-        if self.flow.borrow_mut().resume_due(self.buffered())
-            && let Some(protocol) = self.protocol()
-        {
-            protocol.resume_writing();
-        }
-        // The protocol may have written again, closed or aborted.
-        if self.lost.get() == 0 && self.queue.borrow().is_empty() {
-            self.emptied();
-        }
-    }
-
-    fn emptied(self: &Rc<Self>) {
-        self.unblock();
-        if let Some(protocol) = self.protocol() {
-            protocol.drained();
-        }
-        if self.lost.get() > 0 || !self.queue.borrow().is_empty() {
-            return;
-        }
-        if self.closing.get() {
-            self.lost.set(1);
-            self.pending.set(self.pending.get() + 1);
-            self.report();
-        } else if self.eof.get() {
-            self.shutdown_write();
-        }
-    }
-
-    /// One gathered send of what is queued. False if the socket failed.
-    fn send_queue(self: &Rc<Self>) -> bool {
-        let sent = self.queue.borrow().with_slices(|slices| self.driver().send_vectored(self.fd, slices));
-        match settle(sent) {
-            Ok(sent) => {
-                // Two statements: what was lent is dropped after the borrow has ended.
-                let done = self.queue.borrow_mut().consume(sent);
-                drop(done);
-                true
-            }
-            Err(error) => {
-                self.fail(error, "Fatal write error on socket transport");
-                false
-            }
-        }
-    }
-
-    /// Send what is queued, and listen for room if some of it stays.
-    fn flush(self: &Rc<Self>) {
-        self.deferred.set(false);
-        if self.send_queue() && self.buffered() > 0 {
-            self.block();
-        }
-    }
-
-    fn flush_at_turn_end(self: &Rc<Self>) {
-        if self.deferred.get() && self.lost.get() == 0 && self.buffered() > 0 {
-            self.flush();
-            self.pause_if_due();
-        }
-        self.deferred.set(false);
-    }
-
-    /// Send now what was put off to the end of the turn.
-    pub fn flush_gathered(self: &Rc<Self>) {
-        if self.deferred.get() && self.lost.get() == 0 {
-            self.flush();
-        }
-    }
-
-    fn block(self: &Rc<Self>) {
-        self.blocked.set(true);
-        self.update_interest();
-    }
-
-    /// Room to write is nearly always there, so this narrowing cannot be lazy.
-    fn unblock(&self) {
-        if self.blocked.replace(false)
-            && let Some(registration) = self.registration()
-        {
-            let _ = self.hub.reactor.set_interest_now(&registration, self.interest());
-        }
-    }
-
-    fn pause_if_due(&self) {
-        if self.flow.borrow_mut().pause_due(self.buffered())
-            && let Some(protocol) = self.protocol()
-        {
-            protocol.pause_writing();
-        }
-    }
-
     fn interest(&self) -> Interest {
         let read = self.reading.get() && self.is_reading();
         let wanted = if read { Interest::READ } else { Interest::NONE };
@@ -582,15 +345,6 @@ impl Stream {
         }
     }
 
-    fn shutdown_write(&self) {
-        // The peer may be gone already; reading will tell.
-        let _ = sys::shutdown_write(self.fd);
-    }
-
-    fn take_queue(&self) -> WriteQueue {
-        std::mem::replace(&mut *self.queue.borrow_mut(), WriteQueue::new())
-    }
-
     fn driver(&self) -> &Driver {
         self.hub.reactor.driver()
     }
@@ -601,14 +355,6 @@ impl Stream {
 
     fn registration(&self) -> Option<Rc<Registration>> {
         self.registration.borrow().clone()
-    }
-}
-
-/// A socket that would block took nothing.
-fn settle(sent: io::Result<usize>) -> io::Result<usize> {
-    match sent {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-        other => other,
     }
 }
 
@@ -647,5 +393,4 @@ impl Run for Stream {
 }
 
 #[cfg(test)]
-#[path = "stream_tests.rs"]
 mod tests;
