@@ -5,6 +5,8 @@ use std::os::unix::net::UnixStream;
 
 use super::*;
 use crate::testing::world::{Log, Recorder, World, write};
+use crate::transport::flow_control::LimitsError;
+use crate::transport::write_queue::Chunk;
 
 const FD: RawFd = 5;
 
