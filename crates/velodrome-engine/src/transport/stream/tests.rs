@@ -4,6 +4,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
 use super::*;
+use crate::sys;
 use crate::testing::world::{Log, Recorder, World, write};
 use crate::transport::flow_control::LimitsError;
 use crate::transport::write_queue::Chunk;
