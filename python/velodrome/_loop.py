@@ -110,6 +110,7 @@ class EventLoop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]
     def _open_self_pipe(self) -> int:
         if self._csock is None:
             super()._make_self_pipe()
+            self._mark_internal(self._ssock.fileno())
         return self._csock.fileno()  # type: ignore[union-attr]
 
     def _close_self_pipe(self) -> None:
@@ -236,6 +237,9 @@ class EventLoop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]
                 _RESOLVER_THREADS, thread_name_prefix="velodrome-resolver"
             )
         return self.run_in_executor(self._resolver, look_up, *args)
+
+
+_core.learn_class(EventLoop)
 
 
 class _ForOwnSocket:

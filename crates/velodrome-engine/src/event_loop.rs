@@ -19,12 +19,18 @@ use crate::wakeup::Inbox;
 /// Of no registration: those count from zero, and their generations have 31 bits.
 const INBOX_KEY: Key = Key(u64::MAX - 1);
 
+/// A system call costs about as much as a callback or two; one in 64 turns is nothing, and a signal waits for
+/// microseconds at most.
+const UNASKED: u32 = 64;
+
 /// A loop: a hub, and the door through which other threads reach it.
 pub struct EventLoop {
     hub: Rc<Hub>,
     inbox: Arc<Inbox<SendRunnable>>,
     arrivals: RefCell<Vec<SendRunnable>>,
     stopping: Cell<bool>,
+    /// Turns since the kernel was last asked.
+    unasked: Cell<u32>,
 }
 
 impl EventLoop {
@@ -44,7 +50,13 @@ impl EventLoop {
         let inbox = Inbox::new()?;
         driver.add(inbox.fd(), INBOX_KEY, Interest::READ)?;
         let hub = Hub::new(Reactor::new(driver), clock);
-        Ok(Self { hub, inbox, arrivals: RefCell::default(), stopping: Cell::new(false) })
+        Ok(Self {
+            hub,
+            inbox,
+            arrivals: RefCell::default(),
+            stopping: Cell::new(false),
+            unasked: Cell::new(0),
+        })
     }
 
     /// What transports know of this loop.
@@ -70,10 +82,16 @@ impl EventLoop {
         self.stopping.get()
     }
 
+    /// Whether callbacks are due or the end is, so that the wait must not block whatever the time is.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        self.stopping.get() || !self.hub.ready.is_empty()
+    }
+
     /// Phase 1: how long the wait may last.
     #[must_use]
     pub fn timeout(&self, now: u64) -> Timeout {
-        if self.stopping.get() || !self.hub.ready.is_empty() {
+        if self.has_work() {
             return Timeout::Zero;
         }
         match self.hub.next_deadline() {
@@ -81,6 +99,17 @@ impl EventLoop {
             Some(deadline) if deadline <= now => Timeout::Zero,
             Some(deadline) => Timeout::After(deadline - now),
         }
+    }
+
+    /// Whether this turn may go without asking the kernel: callbacks are due, and no descriptor is watched but the
+    /// loop's own, so there is no news that could come before them. Every [`UNASKED`]th turn asks all the same, for
+    /// signals. A loop that watches anything asks in every turn, as asyncio's does.
+    #[must_use]
+    pub fn skips_wait(&self) -> bool {
+        let skips =
+            !self.hub.ready.is_empty() && !self.hub.reactor.has_outside() && self.unasked.get() < UNASKED;
+        self.unasked.set(if skips { self.unasked.get() + 1 } else { 0 });
+        skips
     }
 
     /// Phase 2: ask the kernel. Touches nothing that another thread may reach.

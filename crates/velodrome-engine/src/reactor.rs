@@ -32,6 +32,8 @@ pub struct Registration {
     wanted: Cell<Interest>,
     /// What the kernel has been asked for; may be more than wanted (lazy), never less once `set_interest` returned.
     armed: Cell<Interest>,
+    /// Of the loop's own: see [`Reactor::mark_internal`].
+    internal: Cell<bool>,
     /// None once deregistered: a late event finds nothing.
     source: RefCell<Option<Rc<dyn Source>>>,
 }
@@ -138,13 +140,15 @@ pub struct Reactor {
     driver: Driver,
     table: RefCell<Table>,
     events: Cell<Vec<Event>>,
+    /// Registrations of the loop's own, which carry nobody's data.
+    internal: Cell<usize>,
 }
 
 impl Reactor {
     /// A reactor over `driver`, listening to nothing yet.
     #[must_use]
     pub fn new(driver: Driver) -> Self {
-        Self { driver, table: RefCell::default(), events: Cell::default() }
+        Self { driver, table: RefCell::default(), events: Cell::default(), internal: Cell::new(0) }
     }
 
     /// The driver, through which transports read and write.
@@ -178,6 +182,7 @@ impl Reactor {
             key,
             wanted: Cell::new(interest),
             armed: Cell::new(interest),
+            internal: Cell::new(false),
             source: RefCell::new(Some(source)),
         });
         self.table.borrow_mut().insert(&registration);
@@ -242,6 +247,9 @@ impl Reactor {
     pub fn deregister(&self, registration: &Registration) -> Option<Rc<dyn Source>> {
         let source = registration.source.borrow_mut().take()?;
         self.table.borrow_mut().forget(registration);
+        if registration.internal.replace(false) {
+            self.internal.set(self.internal.get() - 1);
+        }
         registration.wanted.set(Interest::NONE);
         if !registration.armed.replace(Interest::NONE).is_none() {
             // A descriptor that was closed behind our back is already gone from the kernel's set.
@@ -286,6 +294,21 @@ impl Reactor {
     pub fn len(&self) -> usize {
         let table = self.table.borrow();
         table.slots.len() - table.free.len()
+    }
+
+    /// Count the registration of `fd` as the loop's own: a signal's pipe. It stays one until it is deregistered.
+    pub fn mark_internal(&self, fd: RawFd) {
+        if let Some(registration) = self.registration_of(fd)
+            && !registration.internal.replace(true)
+        {
+            self.internal.set(self.internal.get() + 1);
+        }
+    }
+
+    /// Whether some descriptor of somebody's is watched, so that the kernel may have news.
+    #[must_use]
+    pub fn has_outside(&self) -> bool {
+        self.len() > self.internal.get()
     }
 
     /// Whether nothing is watched.

@@ -13,6 +13,7 @@ use kit::object::Obj;
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     kit::module::install(module, native_types())?;
     module.add_function(wrap_pyfunction!(learn, module)?)?;
+    module.add_function(wrap_pyfunction!(learn_class, module)?)?;
     module.add_function(wrap_pyfunction!(info, module)?)?;
     Ok(())
 }
@@ -31,6 +32,12 @@ fn native_types() -> [TypeEntry; 4] {
 #[pyfunction]
 fn learn(step: &Bound<'_, PyAny>, wakeup: &Bound<'_, PyAny>) {
     native::scheduling::learn(Obj::of(step), Obj::of(wakeup));
+}
+
+/// Learn which subclass of `Loop` nearly every loop is.
+#[pyfunction]
+fn learn_class(class: &Bound<'_, PyAny>) -> PyResult<()> {
+    native::event_loop::learn_class(Obj::of(class)).map_err(|_| PyErr::fetch(class.py()))
 }
 
 /// Versions, for bug reports.

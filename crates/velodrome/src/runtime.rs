@@ -164,7 +164,7 @@ impl fmt::Debug for Builder {
 
 #[cfg(test)]
 mod tests {
-    use std::future::pending;
+    use std::future::{pending, poll_fn};
     use std::time::Duration;
 
     use super::*;
@@ -186,6 +186,25 @@ mod tests {
         yield_now().await;
         let _queued = spawn(async {});
         Ok((server, writer))
+    }
+
+    #[test]
+    fn a_task_stands_in_the_queue_once_however_often_it_is_woken() {
+        let runtime = Runtime::new().unwrap();
+        let queued = runtime.block_on(async {
+            let wakers = Rc::new(std::cell::RefCell::new(Vec::new()));
+            let left = Rc::clone(&wakers);
+            drop(spawn(poll_fn(move |cx| {
+                // Twice while it runs, for the queue it joins afterwards.
+                (0..2).for_each(|_| cx.waker().wake_by_ref());
+                left.borrow_mut().push(cx.waker().clone());
+                Poll::<()>::Pending
+            })));
+            yield_now().await;
+            (0..10).for_each(|_| wakers.borrow()[0].wake_by_ref());
+            runtime.local.hub().ready.len()
+        });
+        assert_eq!(queued.unwrap(), 1);
     }
 
     #[test]

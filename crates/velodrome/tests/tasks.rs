@@ -9,9 +9,10 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
-use support::{Flag, Log, OnDrop, imagine, kind, quietly, settle, unreal, wait_until_dropped};
-use velodrome::{Runtime, Task, spawn, yield_now};
+use support::{Flag, Log, OnDrop, imagine, kind, pair, quietly, really, settle, unreal, wait_until_dropped};
+use velodrome::{Runtime, Task, sleep, spawn, yield_now};
 
 #[test]
 fn tasks_take_turns_in_the_order_in_which_they_were_started() {
@@ -297,6 +298,38 @@ fn a_panic_of_the_main_future_comes_out_and_leaves_the_thread_clean() {
 fn the_main_future_may_borrow() {
     let text = String::from("borrowed");
     assert_eq!(imagine(async { text.as_str() }), "borrowed");
+}
+
+#[test]
+fn tasks_that_always_give_way_keep_no_event_and_no_timer_waiting() {
+    for busy in [1, 500] {
+        really(async {
+            for _ in 0..busy {
+                drop(spawn(async {
+                    loop {
+                        yield_now().await;
+                    }
+                }));
+            }
+            let ((mut reader, _writer), (_reader, writer)) = pair();
+            let reading = spawn(async move { reader.read(1).await });
+            sleep(Duration::from_millis(1)).await;
+            writer.write("x");
+            assert_eq!(reading.await.unwrap().unwrap(), b"x");
+        });
+    }
+}
+
+#[test]
+fn a_main_future_that_always_gives_way_keeps_no_event_waiting() {
+    really(async {
+        let ((mut reader, _writer), (_reader, writer)) = pair();
+        let reading = spawn(async move { reader.read(1).await });
+        writer.write("x");
+        while !reading.is_finished() {
+            yield_now().await;
+        }
+    });
 }
 
 /// A task that counts how often it is polled, and leaves its waker.

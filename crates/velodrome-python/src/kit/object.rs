@@ -124,6 +124,14 @@ impl Obj {
         unsafe { ffi::PyType_IsSubtype(self.type_ptr(), class) != 0 }
     }
 
+    /// Whether this is a type, and a subclass of `class`.
+    pub(crate) fn is_subclass_of(&self, class: *mut ffi::PyTypeObject) -> bool {
+        // SAFETY: alive; asked to be a type before it is taken for one.
+        unsafe {
+            ffi::PyType_Check(self.as_ptr()) != 0 && ffi::PyType_IsSubtype(self.as_ptr().cast(), class) != 0
+        }
+    }
+
     pub(crate) fn is_instance(&self, class: &Self) -> Result<bool> {
         // SAFETY: both are alive; attached.
         let answer = unsafe { ffi::PyObject_IsInstance(self.as_ptr(), class.as_ptr()) };
@@ -363,7 +371,8 @@ pub(crate) fn text(object: &Obj) -> Option<&str> {
             ffi::PyErr_Clear();
             return None;
         }
-        std::str::from_utf8(std::slice::from_raw_parts(data.cast(), size.cast_unsigned())).ok()
+        // CPython encodes strictly: what cannot be UTF-8 (a lone surrogate) has raised above.
+        Some(std::str::from_utf8_unchecked(std::slice::from_raw_parts(data.cast(), size.cast_unsigned())))
     }
 }
 

@@ -3,8 +3,8 @@
 //! A step of a C task needs no handle: `_asyncio` drops what `call_soon` returns, so the queue holds the task's private
 //! step object, or its wake-up method and the future, beside the context; nobody can cancel those.
 
-use std::cell::Cell;
 use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use pyo3::ffi;
 use velodrome_engine::ready::{Runnable, RunnableVTable, Visitor, Words};
@@ -96,15 +96,17 @@ fn settle(result: Result<Ref>, callback: &Obj) {
     }
 }
 
+/// The empty tuple is a singleton, kept for ever from the first use on.
 fn empty_tuple() -> *mut ffi::PyObject {
-    thread_local!(static EMPTY: Cell<*mut ffi::PyObject> = const { Cell::new(ptr::null_mut()) });
-    EMPTY.with(|cell| {
-        if cell.get().is_null() {
-            // SAFETY: attached; the empty tuple is a singleton that this keeps for ever.
-            cell.set(unsafe { ffi::PyTuple_New(0) });
-        }
-        cell.get()
-    })
+    static EMPTY: AtomicPtr<ffi::PyObject> = AtomicPtr::new(ptr::null_mut());
+    let known = EMPTY.load(Ordering::Relaxed);
+    if !known.is_null() {
+        return known;
+    }
+    // SAFETY: attached.
+    let made = unsafe { ffi::PyTuple_New(0) };
+    EMPTY.store(made, Ordering::Relaxed);
+    made
 }
 
 /// A native `Handle` that is due.

@@ -15,15 +15,32 @@ use super::object::{Obj, Raised, Ref, Result, Slot, runtime_error, type_error};
 pub(crate) struct Layout {
     offset: AtomicUsize,
     type_object: AtomicPtr<ffi::PyTypeObject>,
+    /// A subclass that never goes away, whose instances are recognised without a walk through its ancestors.
+    usual_subclass: AtomicPtr<ffi::PyTypeObject>,
 }
 
 impl Layout {
     pub(crate) const fn new() -> Self {
-        Self { offset: AtomicUsize::new(0), type_object: AtomicPtr::new(ptr::null_mut()) }
+        let (type_object, usual_subclass) =
+            (AtomicPtr::new(ptr::null_mut()), AtomicPtr::new(ptr::null_mut()));
+        Self { offset: AtomicUsize::new(0), type_object, usual_subclass }
     }
 
     pub(crate) fn type_ptr(&self) -> *mut ffi::PyTypeObject {
         self.type_object.load(Ordering::Relaxed)
+    }
+
+    /// Name the usual subclass, which is kept alive from now on.
+    pub(crate) fn set_usual_subclass(&self, class: &Obj) {
+        let class = class.to_ref().into_ptr();
+        self.usual_subclass.store(class.cast(), Ordering::Relaxed);
+    }
+
+    fn has_instance(&self, object: &Obj) -> bool {
+        let kind = object.type_ptr();
+        kind == self.type_ptr()
+            || kind == self.usual_subclass.load(Ordering::Relaxed)
+            || object.is_subtype_of(self.type_ptr())
     }
 
     fn offset(&self) -> usize {
@@ -105,8 +122,8 @@ impl<'a, T: Native> This<'a, T> {
 
     /// See an object as a T.
     pub(crate) fn of(object: &'a Obj) -> Option<Self> {
-        // SAFETY: checked to have T's layout.
-        object.is_subtype_of(T::layout().type_ptr()).then(|| unsafe { Self::unchecked(object.as_ptr()) })
+        // SAFETY: checked to be of T's type or a subtype.
+        T::layout().has_instance(object).then(|| unsafe { Self::unchecked(object.as_ptr()) })
     }
 
     /// # Safety

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use velodrome_engine::event_loop::EventLoop;
 
@@ -56,9 +57,26 @@ fn debug_of(event_loop: &Obj) -> bool {
     Loop::of(event_loop).is_some_and(|this| this.debug())
 }
 
+/// How many loops of the process are in debug mode: nearly always none, which one load tells.
+static DEBUG_LOOPS: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether any loop is in debug mode.
+pub(crate) fn anyone_debugging() -> bool {
+    DEBUG_LOOPS.load(Ordering::Relaxed) > 0
+}
+
 /// Whether the running loop is in debug mode.
 pub(crate) fn debugging() -> bool {
-    DEBUGGING.get()
+    anyone_debugging() && DEBUGGING.get()
+}
+
+/// A loop's debug mode was switched, or the loop goes.
+pub(crate) fn count_debug(before: bool, after: bool) {
+    match (before, after) {
+        (false, true) => DEBUG_LOOPS.fetch_add(1, Ordering::Relaxed),
+        (true, false) => DEBUG_LOOPS.fetch_sub(1, Ordering::Relaxed),
+        _ => 0,
+    };
 }
 
 /// Follow `set_debug` on the loop that runs.

@@ -15,7 +15,7 @@ use crate::kit::gil::thread_ident;
 use crate::kit::methods::{GetSet, Method};
 use crate::kit::names::Name;
 use crate::kit::object::{
-    Obj, Ref, Result, Slot, boolean, list, long, none, raise_os_error, runtime_error, text,
+    Obj, Ref, Result, Slot, boolean, list, long, none, raise_os_error, runtime_error, text, type_error,
 };
 use crate::kit::runnables;
 use crate::kit::types::{Layout, Native, This, Visit, make_type as make_native};
@@ -49,6 +49,12 @@ pub(crate) struct Loop {
     pub(super) spent: Slot,
     pub(super) watches: Watches,
     pub(super) listeners: Listeners,
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        dispatch::count_debug(self.debug.get(), false);
+    }
 }
 
 impl Loop {
@@ -154,7 +160,8 @@ fn get_debug(this: This<'_, Loop>) -> Result<Ref> {
 }
 
 fn set_debug(this: This<'_, Loop>, value: &Obj) -> Result<()> {
-    this.debug.set(value.is_true()?);
+    let debug = value.is_true()?;
+    dispatch::count_debug(this.debug.replace(debug), debug);
     dispatch::debug_changed(this.object(), this.debug.get());
     Ok(())
 }
@@ -312,6 +319,15 @@ impl Native for Loop {
     fn attribute_changed(this: This<'_, Self>, name: &Obj) {
         note_own(this, name);
     }
+}
+
+/// `velodrome.EventLoop` is nearly every loop's class.
+pub(crate) fn learn_class(class: &Obj) -> Result<()> {
+    let is_ours = class.is_subclass_of(Loop::layout().type_ptr());
+    if is_ours {
+        Loop::layout().set_usual_subclass(class);
+    }
+    is_ours.then_some(()).ok_or_else(|| type_error("not a subclass of Loop"))
 }
 
 /// A method that native code shortens was replaced, on an instance or in a subclass: from now on it is asked.

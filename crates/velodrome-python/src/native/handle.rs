@@ -156,7 +156,8 @@ impl Callback {
     }
 
     fn in_debug_mode(&self) -> bool {
-        self.event_loop.get().is_some_and(|object| Loop::of(&object).is_some_and(|this| this.debug()))
+        dispatch::anyone_debugging()
+            && self.event_loop.get().is_some_and(|object| Loop::of(&object).is_some_and(|this| this.debug()))
     }
 
     fn forget(&self) {

@@ -13,14 +13,24 @@ use crate::kit::methods::Method;
 use crate::kit::object::{Ref, Result, boolean, none, raise_os_error};
 use crate::kit::types::This;
 
+fn wait(this: This<'_, Loop>, engine: &EventLoop) -> Result<()> {
+    let waited = if engine.has_work() {
+        engine.wait(Timeout::Zero)
+    } else {
+        match engine.timeout(this.now_ns()?) {
+            Timeout::Zero => engine.wait(Timeout::Zero),
+            timeout => gil::detached(|| engine.wait(timeout)),
+        }
+    };
+    waited.map_err(|error| raise_os_error(&error))
+}
+
 /// One turn. A wait that cannot block keeps the lock: letting it go could cost 5 ms where another thread computes.
 fn turn(this: This<'_, Loop>, engine: &EventLoop) -> Result<()> {
-    let waited = match engine.timeout(this.now_ns()?) {
-        Timeout::Zero => engine.wait(Timeout::Zero),
-        timeout => gil::detached(|| engine.wait(timeout)),
-    };
-    waited.map_err(|error| raise_os_error(&error))?;
-    gil::check_signals()?;
+    if !engine.skips_wait() {
+        wait(this, engine)?;
+        gil::check_signals()?;
+    }
     engine.dispatch();
     if engine.hub().timer_count() > 0 {
         engine.expire(this.now_ns()?);

@@ -17,7 +17,7 @@ use super::handle;
 use crate::kit::methods::{Args, Method};
 use crate::kit::names::Name;
 use crate::kit::object::{
-    Obj, Ref, Result, Slot, boolean, clear_raised, long, raise_os_error, raised, text, value_error,
+    Obj, Ref, Result, Slot, boolean, clear_raised, long, none, raise_os_error, raised, text, value_error,
 };
 use crate::kit::types::This;
 
@@ -221,8 +221,16 @@ fn watched(this: This<'_, Loop>, fd: &Obj) -> Result<Ref> {
     long(interest.bits() as i64)
 }
 
+/// The descriptor is the loop's own: nobody's data comes from it.
+fn mark_internal(this: This<'_, Loop>, fd: &Obj) -> Result<Ref> {
+    let fd = descriptor(fd)?;
+    this.engine_shared()?.hub().reactor.mark_internal(fd);
+    Ok(none())
+}
+
 pub(crate) fn methods() -> Vec<Method> {
     vec![
+        Method::one::<Loop, _>(c"_mark_internal", mark_internal, c"The descriptor is the loop's own."),
         Method::fast::<Loop, _>(c"_add_reader", add_reader, c"Watch a descriptor for reading."),
         Method::fast::<Loop, _>(c"_add_writer", add_writer, c"Watch a descriptor for writing."),
         Method::one::<Loop, _>(c"_remove_reader", remove_reader, c"Stop watching for reading."),

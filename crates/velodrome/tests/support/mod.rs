@@ -57,10 +57,10 @@ pub(crate) fn deserted_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap().port()
 }
 
-/// As many turns of the loop as anything takes that waits for nobody.
+/// As many looks at the kernel, and turns, as anything takes that waits for nobody.
 pub(crate) async fn settle() {
     for _ in 0..20 {
-        velodrome::yield_now().await;
+        velodrome::sleep(Duration::ZERO).await;
     }
 }
 
