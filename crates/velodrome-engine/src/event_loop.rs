@@ -102,7 +102,7 @@ impl EventLoop {
     }
 
     /// Whether this turn may go without asking the kernel: callbacks are due, and no descriptor is watched but the
-    /// loop's own, so there is no news that could come before them. Every [`UNASKED`]th turn asks all the same, for
+    /// loop's own, so there is no news that could come before them. Every 64th turn asks all the same, for
     /// signals. A loop that watches anything asks in every turn, as asyncio's does.
     #[must_use]
     pub fn skips_wait(&self) -> bool {
