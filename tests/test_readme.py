@@ -4,7 +4,6 @@ import pathlib
 import re
 
 import pytest
-
 from kinds import KINDS
 
 README = (pathlib.Path(__file__).parent.parent / "README.md").read_text()

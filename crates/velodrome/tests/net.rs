@@ -170,8 +170,13 @@ fn a_closed_server_accepts_no_more_and_keeps_what_it_has() {
 fn dropping_the_server_closes_it() {
     really(async {
         let (server, port) = echo_server().await;
+        let (mut reader, writer) = open_connection(HOST, port).await.unwrap();
+        writer.write("before");
+        assert_eq!(reader.read(100).await.unwrap(), b"before");
         drop(server);
         assert_eq!(kind(open_connection(HOST, port).await), Some(io::ErrorKind::ConnectionRefused));
+        writer.write("after");
+        assert_eq!(reader.read(100).await.unwrap(), b"after");
     });
 }
 

@@ -302,6 +302,8 @@ fn a_reset_is_told_after_what_was_received_before_it() {
         peer.write_all(b"last words").unwrap();
         // To close with something unread is a reset.
         drop(peer);
+        settle().await;
+        assert!(writer.is_closing(), "the loop knows of it");
         assert_eq!(reader.read(4).await.unwrap(), b"last");
         assert_eq!(reader.read(100).await.unwrap(), b" words");
         assert_eq!(kind(reader.read(1).await), Some(io::ErrorKind::ConnectionReset));

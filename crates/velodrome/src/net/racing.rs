@@ -58,8 +58,10 @@ impl Racing {
                         return Poll::Ready(Ok((socket, self.addresses[candidate])));
                     }
                 }
-                Step::Wait(Some(time)) if self.poll_next(time, cx).is_ready() => {}
-                Step::Wait(_) => return Poll::Pending,
+                Step::Wait(until) => {
+                    self.wake_at(until, cx);
+                    return Poll::Pending;
+                }
                 // A winner has been returned when it won; after that nobody polls.
                 Step::Won(_) | Step::Lost => return Poll::Ready(Err(self.failure())),
             }
@@ -85,11 +87,15 @@ impl Racing {
         }
     }
 
-    fn poll_next(&mut self, time: u64, cx: &Context<'_>) -> Poll<()> {
+    /// Each attempt wakes us by itself; this is for the one that is still to start.
+    fn wake_at(&mut self, until: Option<u64>, cx: &Context<'_>) {
+        let Some(time) = until else { return };
         if self.next.as_ref().is_none_or(|(set, _)| *set != time) {
             self.next = Some((time, Alarm::at(&self.hub, time)));
         }
-        self.next.as_ref().map_or(Poll::Ready(()), |(_, alarm)| alarm.poll(cx))
+        if let Some((_, alarm)) = &self.next {
+            let _pending = alarm.poll(cx);
+        }
     }
 
     fn failure(&mut self) -> io::Error {
@@ -105,7 +111,9 @@ mod tests {
     use std::io::Read;
     use std::net::TcpListener;
     use std::os::fd::AsRawFd;
-    use std::task::Waker;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{Wake, Waker};
 
     use velodrome_engine::clock::Clock;
     use velodrome_engine::driver::{Driver, Timeout};
@@ -163,6 +171,30 @@ mod tests {
         assert!(engine.hub().reactor.is_empty());
         let (mut loser, _) = slow.accept().unwrap();
         assert_eq!(loser.read(&mut [0; 1]).unwrap(), 0, "the other attempt was given up");
+    }
+
+    #[test]
+    fn the_clock_wakes_who_waits_for_the_next_address() {
+        let (clock, hand) = Clock::manual();
+        let engine = EventLoop::with(Driver::new().unwrap(), clock).unwrap();
+        let ((_quick, first), (_slow, second)) = (listener(), listener());
+        let mut racing = Racing::new(engine.hub(), vec![first, second]);
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        assert!(racing.poll(&Context::from_waker(&waker)).is_pending());
+        hand.advance(PATIENCE);
+        engine.expire(hand.now());
+        let _ = engine.run_ready();
+        assert!(woken.0.load(Ordering::Relaxed));
+    }
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
     }
 
     #[test]
