@@ -55,8 +55,8 @@ class _Key:
 class EventLoop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]
     """An asyncio event loop on Velodrome's engine; see ``asyncio.AbstractEventLoop`` for its methods."""
 
-    _ssock: socket.socket | None = None
-    _csock: socket.socket | None = None
+    _ssock: Any = None
+    _csock: Any = None
     _resolver: concurrent.futures.ThreadPoolExecutor | None = None
 
     def __init__(self) -> None:
@@ -111,7 +111,8 @@ class EventLoop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]
         if self._csock is None:
             super()._make_self_pipe()
             self._mark_internal(self._ssock.fileno())
-        return self._csock.fileno()  # type: ignore[union-attr]
+        fd: int = self._csock.fileno()
+        return fd
 
     def _close_self_pipe(self) -> None:
         if self._csock is not None:
