@@ -11,7 +11,9 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use support::{Flag, Log, OnDrop, imagine, kind, pair, quietly, really, settle, unreal, wait_until_dropped};
+use support::{
+    Flag, Log, OnDrop, imagine, kind, pair, quietly, really, settle, time_of, unreal, wait_until_dropped,
+};
 use velodrome::{Runtime, Task, sleep, spawn, yield_now};
 
 #[test]
@@ -318,6 +320,11 @@ fn tasks_that_always_give_way_keep_no_event_and_no_timer_waiting() {
             assert_eq!(reading.await.unwrap().unwrap(), b"x");
         });
     }
+}
+
+#[test]
+fn a_main_future_gives_way_to_nobody_too() {
+    assert_eq!(time_of(yield_now()), Duration::ZERO);
 }
 
 #[test]

@@ -22,6 +22,9 @@ static LOOP_NAME: Names<1> = Names::new(["loop"]);
 
 const NANOS: f64 = 1e9;
 
+/// Of the monotonic clock, in seconds: what `time.get_clock_info('monotonic')` says on Linux.
+pub(crate) const RESOLUTION: f64 = 1e-9;
+
 /// As `time.monotonic()` turns nanoseconds into seconds.
 pub(crate) fn seconds(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / NANOS
