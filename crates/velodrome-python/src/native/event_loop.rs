@@ -125,7 +125,7 @@ impl This<'_, Loop> {
     /// last bit; asyncio forgives the resolution of the clock, a nanosecond, and so is it here.
     pub(crate) fn now_ns(self) -> Result<u64> {
         if self.own_time.get() {
-            return Ok(scheduling::floor_ns(self.now()? + scheduling::RESOLUTION));
+            return Ok(scheduling::due_until(self.now()?));
         }
         Ok(self.engine_now())
     }

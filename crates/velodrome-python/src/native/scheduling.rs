@@ -23,16 +23,16 @@ static LOOP_NAME: Names<1> = Names::new(["loop"]);
 const NANOS: f64 = 1e9;
 
 /// Of the monotonic clock, in seconds: what `time.get_clock_info('monotonic')` says on Linux.
-pub(crate) const RESOLUTION: f64 = 1e-9;
+const RESOLUTION: f64 = 1e-9;
 
 /// As `time.monotonic()` turns nanoseconds into seconds.
 pub(crate) fn seconds(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / NANOS
 }
 
-/// A point in time for the turn: a deadline at or before it is due.
-pub(crate) fn floor_ns(seconds: f64) -> u64 {
-    (seconds * NANOS) as u64
+/// The last deadline that is due at a time of a clock of one's own: asyncio's `when < time + resolution`.
+pub(crate) fn due_until(seconds: f64) -> u64 {
+    ((seconds + RESOLUTION) * NANOS).ceil() as u64
 }
 
 /// The first nanosecond at which `loop.time()` is not before `when`, so that a timer is never early by its own clock.
