@@ -837,6 +837,18 @@ class TestTransportObjects:
 
         run(main())
 
+    def test_attributes_of_ones_own(self, run):
+        """Libraries set them, and look at all of them."""
+
+        async def main():
+            async with linked() as (client, _):
+                client.transport.flush = "mine"
+                assert vars(client.transport)["flush"] == "mine"
+                del client.transport.flush
+                assert not hasattr(client.transport, "flush")
+
+        run(main())
+
     def test_extra_info(self, run):
         async def main():
             async with linked() as (client, server):

@@ -301,6 +301,9 @@ fn slots<T: Native>(members: Vec<ffi::PyMemberDef>) -> Vec<ffi::PyType_Slot> {
     let mut methods: Vec<_> = T::methods().into_iter().map(Method::into_def).collect();
     methods.push(ffi::PyMethodDef::zeroed());
     let mut getset: Vec<_> = T::getset().into_iter().map(GetSet::into_def).collect();
+    if T::DICT {
+        getset.push(dict_property());
+    }
     getset.push(ffi::PyGetSetDef::default());
     let mut slots = vec![
         slot(ffi::Py_tp_doc, T::DOC.as_ptr().cast_mut().cast()),
@@ -328,6 +331,16 @@ fn optional_slots<T: Native>(slots: &mut Vec<ffi::PyType_Slot>) {
     }
     if T::WATCHES_ATTRIBUTES {
         slots.push(slot(ffi::Py_tp_setattro, tp_setattro::<T> as *mut c_void));
+    }
+}
+
+/// `vars()` asks for the attribute `__dict__`, which an offset alone does not make.
+fn dict_property() -> ffi::PyGetSetDef {
+    ffi::PyGetSetDef {
+        name: c"__dict__".as_ptr(),
+        get: Some(ffi::PyObject_GenericGetDict),
+        set: Some(ffi::PyObject_GenericSetDict),
+        ..Default::default()
     }
 }
 
