@@ -10,6 +10,7 @@ from asyncio import base_events as _base_events
 from asyncio import constants as _constants
 from asyncio import format_helpers as _format_helpers
 from asyncio import futures as _futures
+from asyncio import selector_events as _selector_events
 from asyncio import sslproto as _sslproto
 from asyncio import trsock as _trsock
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ base_events: Any = _base_events
 constants: Any = _constants
 format_helpers: Any = _format_helpers
 futures: Any = _futures
+selector_events: Any = _selector_events
 sslproto: Any = _sslproto
 trsock: Any = _trsock
 

@@ -19,10 +19,11 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
 }
 
 /// Every native type with the Python class that is its base, in the order in which they are made.
-fn native_types() -> [TypeEntry; 4] {
+fn native_types() -> [TypeEntry; 5] {
     [
         ("Handle", native::handle::make_handle_type),
         ("TimerHandle", native::handle::make_timer_handle_type),
+        ("SocketOperation", native::sockets::make_type),
         ("StreamTransport", native::transport::make_type),
         ("Loop", native::event_loop::make_type),
     ]

@@ -13,6 +13,7 @@
 
 pub(crate) mod buffer;
 pub(crate) mod context;
+pub(crate) mod coroutines;
 pub(crate) mod gil;
 pub(crate) mod methods;
 pub(crate) mod module;
@@ -25,3 +26,4 @@ pub(crate) mod taking;
 #[path = "taking_3_11.rs"]
 pub(crate) mod taking;
 pub(crate) mod types;
+pub(crate) mod weak;

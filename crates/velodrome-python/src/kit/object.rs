@@ -270,6 +270,11 @@ pub(crate) fn long(value: i64) -> Result<Ref> {
     unsafe { Ref::from_owned(ffi::PyLong_FromLongLong(value)) }
 }
 
+/// A length as Python counts.
+pub(crate) fn index(length: usize) -> i64 {
+    i64::try_from(length).unwrap_or(i64::MAX)
+}
+
 pub(crate) fn float(value: f64) -> Result<Ref> {
     // SAFETY: attached; owned or NULL.
     unsafe { Ref::from_owned(ffi::PyFloat_FromDouble(value)) }
@@ -356,6 +361,16 @@ pub(crate) fn tuple(items: &[*mut ffi::PyObject]) -> Result<Ref> {
         }
     }
     Ok(tuple)
+}
+
+/// An item of a tuple; None for any other object.
+pub(crate) fn tuple_item(tuple: &Obj, index: usize) -> Option<Ref> {
+    // SAFETY: checked to be a tuple that is long enough; it holds the item.
+    unsafe {
+        let here = ffi::PyTuple_Check(tuple.as_ptr()) != 0
+            && ffi::PyTuple_GET_SIZE(tuple.as_ptr()).cast_unsigned() > index;
+        here.then(|| Obj::from_ptr(ffi::PyTuple_GET_ITEM(tuple.as_ptr(), index.cast_signed())).to_ref())
+    }
 }
 
 /// The UTF-8 text of a `str`; None for any other object.

@@ -288,7 +288,7 @@ unsafe extern "C" fn tp_setattro<T: Native>(
     status
 }
 
-fn slot(number: c_int, function: *mut c_void) -> ffi::PyType_Slot {
+pub(super) fn slot(number: c_int, function: *mut c_void) -> ffi::PyType_Slot {
     ffi::PyType_Slot { slot: number, pfunc: function }
 }
 
@@ -297,7 +297,7 @@ fn forever<E>(entries: Vec<E>) -> *mut c_void {
     Box::leak(entries.into_boxed_slice()).as_mut_ptr().cast()
 }
 
-fn slots<T: Native>(members: Vec<ffi::PyMemberDef>) -> Vec<ffi::PyType_Slot> {
+fn slots<T: Native>(members: Vec<ffi::PyMemberDef>, more: Vec<ffi::PyType_Slot>) -> Vec<ffi::PyType_Slot> {
     let mut methods: Vec<_> = T::methods().into_iter().map(Method::into_def).collect();
     methods.push(ffi::PyMethodDef::zeroed());
     let mut getset: Vec<_> = T::getset().into_iter().map(GetSet::into_def).collect();
@@ -311,6 +311,7 @@ fn slots<T: Native>(members: Vec<ffi::PyMemberDef>) -> Vec<ffi::PyType_Slot> {
         slot(ffi::Py_tp_getset, forever(getset)),
         slot(ffi::Py_tp_members, forever(members)),
     ];
+    slots.extend(more);
     optional_slots::<T>(&mut slots);
     slots.push(slot(0, ptr::null_mut()));
     slots
@@ -358,6 +359,11 @@ fn basic_size(base: &Obj) -> Result<usize> {
 
 /// Make the type, on top of `base` (None: `object`), and remember its layout.
 pub(crate) fn make_type<T: Native>(base: Option<&Obj>) -> Result<Ref> {
+    make_type_with::<T>(base, Vec::new())
+}
+
+/// The same with further slots.
+pub(super) fn make_type_with<T: Native>(base: Option<&Obj>, more: Vec<ffi::PyType_Slot>) -> Result<Ref> {
     let base_size = base.map_or(Ok(size_of::<ffi::PyObject>()), basic_size)?;
     let offset = base_size.next_multiple_of(align_of::<T>());
     let words = (offset + size_of::<T>()).next_multiple_of(size_of::<usize>());
@@ -372,7 +378,7 @@ pub(crate) fn make_type<T: Native>(base: Option<&Obj>) -> Result<Ref> {
     let mut members = members;
     members.push(ffi::PyMemberDef::default());
     T::layout().offset.store(offset, Ordering::Relaxed);
-    let mut slots = slots::<T>(members);
+    let mut slots = slots::<T>(members, more);
     let mut spec = ffi::PyType_Spec {
         name: T::NAME.as_ptr(),
         basicsize: c_int::try_from(size).map_err(|_| type_error("a base type is too large"))?,

@@ -9,7 +9,7 @@ use velodrome_engine::event_loop::EventLoop;
 use velodrome_engine::timers::TimerKey;
 
 use super::listener::Listeners;
-use super::watching::Watches;
+use super::watches::Watches;
 use super::{dispatch, listener, running, scheduling, watching};
 use crate::kit::gil::thread_ident;
 use crate::kit::methods::{GetSet, Method};
@@ -47,7 +47,7 @@ pub(crate) struct Loop {
     pub(super) task_factory: Slot,
     /// Handed out for callbacks that no one can cancel.
     pub(super) spent: Slot,
-    pub(super) watches: Watches,
+    pub(super) watches: Rc<Watches>,
     pub(super) listeners: Listeners,
 }
 
@@ -265,7 +265,7 @@ impl Native for Loop {
             parked: Cell::default(),
             task_factory: Slot::default(),
             spent: Slot::new(super::handle::spent()?),
-            watches: Watches::default(),
+            watches: Rc::default(),
             listeners: Listeners::default(),
         })
     }
@@ -284,6 +284,7 @@ impl Native for Loop {
         all.extend(scheduling::methods());
         all.extend(running::methods());
         all.extend(watching::methods());
+        all.extend(super::sockets::methods());
         all.extend(listener::methods());
         all
     }

@@ -3,10 +3,15 @@
 pub(crate) mod dispatch;
 pub(crate) mod event_loop;
 pub(crate) mod extra;
+pub(crate) mod fairness;
 pub(crate) mod handle;
 pub(crate) mod listener;
+pub(crate) mod readiness;
 pub(crate) mod running;
 pub(crate) mod scheduling;
+pub(crate) mod socket_calls;
+pub(crate) mod sockets;
 pub(crate) mod stream_host;
 pub(crate) mod transport;
+pub(crate) mod watches;
 pub(crate) mod watching;

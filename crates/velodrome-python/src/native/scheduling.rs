@@ -187,6 +187,11 @@ fn time(this: This<'_, Loop>) -> Result<Ref> {
 }
 
 fn create_future(this: This<'_, Loop>) -> Result<Ref> {
+    new_future(this)
+}
+
+/// A future of the loop.
+pub(super) fn new_future(this: This<'_, Loop>) -> Result<Ref> {
     FUTURE.get()?.call_named(&[this.object()], 1, LOOP_NAME.get()?)
 }
 
