@@ -14,8 +14,8 @@ use pyo3::ffi;
 
 use super::methods::{Args, GetSet, Method};
 use super::object::{
-    Obj, Raised, Ref, Result, clear_raised, none, raise_exception, raised, runtime_error, status,
-    string, take_raised, type_error, value_error,
+    Obj, Raised, Ref, Result, clear_raised, none, raise_exception, raised, runtime_error, status, string,
+    take_raised, type_error, value_error, with_raised_aside,
 };
 use super::types::{Native, This, guarded, make_type_with, slot};
 
@@ -77,7 +77,8 @@ fn settle<T: Coroutine>(this: This<'_, T>, step: Result<Step>) -> Result<Step> {
         this.life().0.set(Phase::Suspended);
     } else {
         this.life().0.set(Phase::Done);
-        this.let_go();
+        // What is let go may call into Python: not while an exception is pending.
+        with_raised_aside(|| this.let_go());
     }
     step
 }
@@ -184,13 +185,7 @@ fn throw<T: Coroutine>(this: This<'_, T>, args: Args<'_>) -> Result<Ref> {
         Some(inner) => throw_into(&inner, &exception),
         None => Err(raise_exception(&exception)),
     };
-    // What is let go may call into Python: not while the exception is pending.
-    let pending = if step.is_err() { take_raised() } else { None };
-    let step = settle(this, step);
-    if let Some(pending) = pending {
-        raise_exception(&pending);
-    }
-    answer(step?)
+    answer(settle(this, step)?)
 }
 
 fn throw_into(inner: &Obj, exception: &Obj) -> Result<Step> {
@@ -228,7 +223,11 @@ fn close<T: Coroutine>(this: This<'_, T>) -> Result<Ref> {
 /// The methods that make a coroutine, for [`Native::methods`].
 pub(crate) fn methods<T: Coroutine>() -> Vec<Method> {
     vec![
-        Method::one::<T, _>(c"send", send::<T>, c"Go on until the next suspension; StopIteration at the end."),
+        Method::one::<T, _>(
+            c"send",
+            send::<T>,
+            c"Go on until the next suspension; StopIteration at the end.",
+        ),
         Method::fast::<T, _>(c"throw", throw::<T>, c"Raise an exception where it is suspended."),
         Method::noargs::<T, _>(c"close", close::<T>, c"End it where it is suspended."),
     ]
@@ -289,4 +288,3 @@ pub(crate) fn would_block() -> bool {
     }
     blocked
 }
-

@@ -12,6 +12,7 @@
 #![allow(unsafe_code, reason = "this folder is the binding's quarantine for unsafe code")]
 
 pub(crate) mod buffer;
+pub(crate) mod bytearrays;
 pub(crate) mod context;
 pub(crate) mod coroutines;
 pub(crate) mod gil;

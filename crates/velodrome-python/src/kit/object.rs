@@ -112,6 +112,18 @@ impl Obj {
         status(unsafe { ffi::PyObject_SetAttr(self.as_ptr(), name.as_ptr(), value.as_ptr()) })
     }
 
+    /// Set an attribute of an instance as `object.__setattr__` does: past any `__setattr__` of its class.
+    pub(crate) fn set_plainly(&self, name: &Self, value: &Self) -> Result<()> {
+        // SAFETY: all are alive; attached.
+        status(unsafe { ffi::PyObject_GenericSetAttr(self.as_ptr(), name.as_ptr(), value.as_ptr()) })
+    }
+
+    /// `hasattr()`.
+    pub(crate) fn has_attribute(&self, name: &Self) -> bool {
+        // SAFETY: both are alive; attached; never fails.
+        unsafe { ffi::PyObject_HasAttr(self.as_ptr(), name.as_ptr()) != 0 }
+    }
+
     pub(crate) fn is_true(&self) -> Result<bool> {
         // SAFETY: self is alive; attached.
         let truth = unsafe { ffi::PyObject_IsTrue(self.as_ptr()) };
@@ -466,6 +478,16 @@ pub(crate) fn raise_os_error(error: &std::io::Error) -> Raised {
     Raised
 }
 
+/// Run `body` with the pending exception, if there is one, put aside.
+pub(crate) fn with_raised_aside<R>(body: impl FnOnce() -> R) -> R {
+    let pending = if raised() { take_raised() } else { None };
+    let result = body();
+    if let Some(pending) = pending {
+        raise_exception(&pending);
+    }
+    result
+}
+
 /// Forget the pending exception.
 pub(crate) fn clear_raised() {
     // SAFETY: attached.
@@ -486,6 +508,12 @@ pub(crate) fn raised_to_leave() -> bool {
         ffi::PyErr_ExceptionMatches(ffi::PyExc_SystemExit) != 0
             || ffi::PyErr_ExceptionMatches(ffi::PyExc_KeyboardInterrupt) != 0
     }
+}
+
+/// Whether the pending exception is NotImplementedError.
+pub(crate) fn raised_not_implemented() -> bool {
+    // SAFETY: attached, and an exception is pending.
+    unsafe { ffi::PyErr_ExceptionMatches(ffi::PyExc_NotImplementedError) != 0 }
 }
 
 /// Report the pending exception to `sys.unraisablehook`, where there is nobody to raise it to.

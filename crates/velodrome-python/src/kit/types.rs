@@ -395,6 +395,34 @@ pub(super) fn make_type_with<T: Native>(base: Option<&Obj>, more: Vec<ffi::PyTyp
     Ok(made)
 }
 
+/// Make a subclass of a Python class that adds methods and nothing else, so that instances of `base` can become its
+/// instances by assignment to `__class__`. T has no size: there is no value, and `This<T>` is the object alone.
+pub(crate) fn make_overlay<T: Native>(base: &Obj) -> Result<Ref> {
+    const { assert!(size_of::<T>() == 0 && align_of::<T>() == 1) };
+    let mut methods: Vec<_> = T::methods().into_iter().map(Method::into_def).collect();
+    methods.push(ffi::PyMethodDef::zeroed());
+    let mut slots = vec![
+        slot(ffi::Py_tp_doc, T::DOC.as_ptr().cast_mut().cast()),
+        slot(ffi::Py_tp_methods, forever(methods)),
+    ];
+    optional_slots::<T>(&mut slots);
+    slots.push(slot(0, ptr::null_mut()));
+    let mut spec = ffi::PyType_Spec {
+        name: T::NAME.as_ptr(),
+        // As the base's.
+        basicsize: 0,
+        itemsize: 0,
+        flags: (ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_BASETYPE) as u32,
+        slots: slots.as_mut_ptr(),
+    };
+    // SAFETY: attached; spec and slots live until the call returns, the tables they point to for ever.
+    let made = unsafe { Ref::from_owned(ffi::PyType_FromSpecWithBases(&raw mut spec, base.as_ptr()))? };
+    T::layout().type_object.store(made.as_ptr().cast(), Ordering::Relaxed);
+    // One count for the layout: native code looks for the type for as long as the process lives.
+    std::mem::forget(made.clone());
+    Ok(made)
+}
+
 /// An object that an engine visitor was just shown, with a count of its own.
 pub(crate) fn held(object: *mut ()) -> Ref {
     // SAFETY: visitors are shown objects that their owner holds at that moment; nothing runs in between.

@@ -36,12 +36,7 @@ pub(super) struct Waiting {
 impl Waiting {
     /// Wait until `socket`, whose descriptor is `fd`, is ready. Whoever waited for that before waits in vain, as with
     /// asyncio.
-    pub(super) fn begin(
-        event_loop: This<'_, Loop>,
-        socket: &Obj,
-        fd: RawFd,
-        side: Interest,
-    ) -> Result<Self> {
+    pub(super) fn begin(event_loop: This<'_, Loop>, socket: &Obj, fd: RawFd, side: Interest) -> Result<Self> {
         let hub = Rc::clone(event_loop.engine()?.hub());
         let watches = Rc::clone(&event_loop.watches);
         let future = super::scheduling::new_future(event_loop)?;
@@ -49,7 +44,9 @@ impl Waiting {
         let entry = match watches.find(fd).filter(|entry| entry.is_of(socket)) {
             Some(entry) => {
                 let wider = entry.watch.interest().union(side);
-                hub.reactor.set_interest(&entry.registration, wider).map_err(|error| raise_os_error(&error))?;
+                hub.reactor
+                    .set_interest(&entry.registration, wider)
+                    .map_err(|error| raise_os_error(&error))?;
                 take_place(&entry, side, &future);
                 entry
             }
@@ -105,7 +102,9 @@ fn enter(
     let entry = match watches.find(fd) {
         Some(entry) if !entry.is_idle() => {
             let wider = entry.watch.interest().union(side);
-            hub.reactor.set_interest_now(&entry.registration, wider).map_err(|error| raise_os_error(&error))?;
+            hub.reactor
+                .set_interest_now(&entry.registration, wider)
+                .map_err(|error| raise_os_error(&error))?;
             take_place(&entry, side, future);
             entry
         }

@@ -13,9 +13,7 @@ use super::sockets::{Kind, Operation};
 use crate::kit::buffer::{View, exact_bytes, is_exact_buffer};
 use crate::kit::coroutines::would_block;
 use crate::kit::names::Name;
-use crate::kit::object::{
-    Obj, Raised, Ref, Result, boolean, bytes, index, long, none, raise_os_error,
-};
+use crate::kit::object::{Obj, Raised, Ref, Result, boolean, bytes, index, long, none, raise_os_error};
 use crate::kit::types::This;
 
 static FILENO: Name = Name::new("fileno");
@@ -42,7 +40,9 @@ pub(super) fn attempt(this: Call<'_>, event_loop: This<'_, Loop>, socket: &Obj) 
         Kind::RecvInto => recv_into(this, event_loop, socket),
         Kind::SendAll => send_all(this, socket),
         Kind::Accept => by_method(socket, || accept(socket)),
-        Kind::RecvFrom => by_method(socket, || socket.call_method(RECVFROM.get()?, [&*this.first.get_or_none()])),
+        Kind::RecvFrom => {
+            by_method(socket, || socket.call_method(RECVFROM.get()?, [&*this.first.get_or_none()]))
+        }
         Kind::RecvFromInto => by_method(socket, || receive_from_into(this, socket)),
         Kind::SendTo => by_method(socket, || {
             socket.call_method(SENDTO.get()?, [&*this.first.get_or_none(), &*this.second.get_or_none()])

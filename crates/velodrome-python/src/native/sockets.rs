@@ -111,7 +111,8 @@ pub(crate) fn make_type() -> Result<Ref> {
 
 impl Operation {
     fn new(kind: Kind, event_loop: &Obj, args: Args<'_>) -> Self {
-        let slot = |index| args.get(index).map_or_else(Slot::default, |value: &Obj| Slot::new(value.to_ref()));
+        let slot =
+            |index| args.get(index).map_or_else(Slot::default, |value: &Obj| Slot::new(value.to_ref()));
         Self {
             life: Life::default(),
             kind,
@@ -183,7 +184,12 @@ fn go_on(this: This<'_, Operation>) -> Result<Step> {
 }
 
 /// Wait for the socket. None if it turns out to be over at once.
-fn wait(this: This<'_, Operation>, event_loop: This<'_, Loop>, socket: &Obj, fd: RawFd) -> Result<Option<Ref>> {
+fn wait(
+    this: This<'_, Operation>,
+    event_loop: This<'_, Loop>,
+    socket: &Obj,
+    fd: RawFd,
+) -> Result<Option<Ref>> {
     let waiting = Waiting::begin(event_loop, socket, fd, this.kind.side())?;
     match waiting.poll()? {
         Step::Yield(future) => {

@@ -16,7 +16,7 @@ use velodrome_engine::ready::Visitor;
 
 use super::{dispatch, handle};
 use crate::kit::names::Name;
-use crate::kit::object::{Obj, Result, Slot, none};
+use crate::kit::object::{Obj, Raised, Result, Slot, clear_raised, none, with_raised_aside};
 use crate::kit::weak;
 
 static DONE: Name = Name::new("done");
@@ -61,9 +61,18 @@ impl Watch {
 
 /// Tell who awaits a future that its time has come; it may have been cancelled meanwhile.
 pub(super) fn wake(future: &Obj) -> Result<()> {
-    if !future.call_method(DONE.get()?, [])?.is_true()? {
-        future.call_method(SET_RESULT.get()?, [&*none()])?;
+    match future.call_method(SET_RESULT.get()?, [&*none()]) {
+        Ok(_) => Ok(()),
+        Err(Raised) => with_raised_aside(|| future.call_method(DONE.get()?, [])?.is_true()).and_then(forgive),
     }
+}
+
+/// The complaint that a future is done already is no news.
+fn forgive(done: bool) -> Result<()> {
+    if !done {
+        return Err(Raised);
+    }
+    clear_raised();
     Ok(())
 }
 

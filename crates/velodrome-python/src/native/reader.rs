@@ -1,0 +1,216 @@
+//! What native code does to a stream reader, whose state stays in asyncio's own attributes: feeding it, and taking
+//! from it. `_core.StreamReader` is asyncio's class with other methods; an exact `asyncio.StreamReader` becomes one
+//! when a transport of ours begins to feed it, and an ordinary one again when somebody overrides a method on it.
+
+use std::ffi::CStr;
+
+use super::reading::{self, Wanted};
+use super::watches::wake;
+use crate::kit::bytearrays::ByteArray;
+use crate::kit::methods::{Args, Method};
+use crate::kit::names::{Imported, Name};
+use crate::kit::object::{
+    Obj, Ref, Result, boolean, clear_raised, index, none, raised_not_implemented, same_text,
+};
+use crate::kit::types::{Layout, Native, This, Visit, make_overlay};
+
+static ASYNCIO_READER: Imported = Imported::new("asyncio.streams", "StreamReader");
+static CLASS: Name = Name::new("__class__");
+static BUFFER: Name = Name::new("_buffer");
+static EOF: Name = Name::new("_eof");
+static EXCEPTION: Name = Name::new("_exception");
+static LIMIT: Name = Name::new("_limit");
+static LOOP: Name = Name::new("_loop");
+static PAUSED: Name = Name::new("_paused");
+static TRANSPORT: Name = Name::new("_transport");
+static WAITER: Name = Name::new("_waiter");
+static PAUSE_READING: Name = Name::new("pause_reading");
+static RESUME_READING: Name = Name::new("resume_reading");
+
+/// asyncio's class with native methods; it adds no storage.
+pub(crate) struct StreamReader;
+
+pub(crate) fn make_type() -> Result<Ref> {
+    make_overlay::<StreamReader>(ASYNCIO_READER.get()?)
+}
+
+/// A reader's attributes, as asyncio names them.
+#[derive(Copy, Clone)]
+pub(super) struct State<'a>(pub(super) &'a Obj);
+
+impl State<'_> {
+    pub(super) fn buffer(self) -> Result<Ref> {
+        self.0.getattr(BUFFER.get()?)
+    }
+
+    pub(super) fn eof(self) -> Result<bool> {
+        self.0.getattr(EOF.get()?)?.is_true()
+    }
+
+    pub(super) fn exception(self) -> Result<Option<Ref>> {
+        let exception = self.0.getattr(EXCEPTION.get()?)?;
+        Ok((!exception.is_none()).then_some(exception))
+    }
+
+    pub(super) fn limit(self) -> Result<usize> {
+        let limit = self.0.getattr(LIMIT.get()?)?.as_long()?;
+        Ok(usize::try_from(limit).unwrap_or(0))
+    }
+
+    pub(super) fn event_loop(self) -> Result<Ref> {
+        self.0.getattr(LOOP.get()?)
+    }
+
+    pub(super) fn waiter(self) -> Result<Option<Ref>> {
+        let waiter = self.0.getattr(WAITER.get()?)?;
+        Ok((!waiter.is_none()).then_some(waiter))
+    }
+
+    pub(super) fn set_waiter(self, waiter: &Obj) -> Result<()> {
+        self.0.set_plainly(WAITER.get()?, waiter)
+    }
+
+    /// `if self._paused: …resume_reading()`
+    pub(super) fn resume(self) -> Result<()> {
+        if self.0.getattr(PAUSED.get()?)?.is_true()? {
+            self.0.set_plainly(PAUSED.get()?, &boolean(false))?;
+            self.0.getattr(TRANSPORT.get()?)?.call_method(RESUME_READING.get()?, [])?;
+        }
+        Ok(())
+    }
+
+    /// asyncio's `_maybe_resume_transport`.
+    pub(super) fn resume_if_short(self, buffered: usize) -> Result<()> {
+        if self.0.getattr(PAUSED.get()?)?.is_true()? && buffered <= self.limit()? {
+            return self.resume();
+        }
+        Ok(())
+    }
+
+    /// Pause the transport for a buffer that is too long, as `feed_data` does.
+    fn pause(self) -> Result<()> {
+        let transport = self.0.getattr(TRANSPORT.get()?)?;
+        if transport.is_none() || self.0.getattr(PAUSED.get()?)?.is_true()? {
+            return Ok(());
+        }
+        match transport.call_method(PAUSE_READING.get()?, []) {
+            Ok(_) => self.0.set_plainly(PAUSED.get()?, &boolean(true)),
+            Err(_) if raised_not_implemented() => {
+                // It will have to be buffered, all of it.
+                clear_raised();
+                self.0.set_plainly(TRANSPORT.get()?, &none())
+            }
+            Err(raised) => Err(raised),
+        }
+    }
+}
+
+/// `reader.feed_data(data)`. False if that is not for native code to do.
+pub(super) fn feed(reader: &Obj, data: &[u8]) -> Result<bool> {
+    let state = State(reader);
+    let buffer = state.buffer()?;
+    let Some(buffer) = ByteArray::exact(&buffer).filter(|_| is_native(reader)) else { return Ok(false) };
+    if state.eof()? {
+        return Ok(false);
+    }
+    buffer.append(data)?;
+    if let Some(waiter) = state.waiter()? {
+        state.set_waiter(&none())?;
+        wake(&waiter)?;
+    }
+    if buffer.len() > state.limit()?.saturating_mul(2) {
+        state.pause()?;
+    }
+    Ok(true)
+}
+
+/// Whether a reader has the native methods.
+pub(super) fn is_native(reader: &Obj) -> bool {
+    reader.type_ptr() == StreamReader::layout().type_ptr()
+}
+
+impl Native for StreamReader {
+    const NAME: &'static CStr = c"velodrome._core.StreamReader";
+    const DOC: &'static CStr = c"asyncio.StreamReader with native methods.";
+    const WATCHES_ATTRIBUTES: bool = true;
+
+    fn layout() -> &'static Layout {
+        static LAYOUT: Layout = Layout::new();
+        &LAYOUT
+    }
+
+    fn methods() -> Vec<Method> {
+        vec![
+            Method::fast::<Self, _>(c"read", read, c"Read up to n bytes; all of them if n is negative."),
+            Method::fast::<Self, _>(c"readline", readline, c"Read up to the end of the line."),
+            Method::fast::<Self, _>(c"readuntil", readuntil, c"Read up to a separator."),
+            Method::fast::<Self, _>(c"readexactly", readexactly, c"Read n bytes."),
+        ]
+    }
+
+    fn traverse(&self, _visit: &mut Visit) {}
+
+    fn clear(&self) {}
+
+    /// Whoever overrides a method on the object gets the object that asyncio made.
+    fn attribute_changed(this: This<'_, Self>, name: &Obj) {
+        let overrides = || -> Result<bool> {
+            let class = ASYNCIO_READER.get()?;
+            Ok(!same_text(name, CLASS.get()?) && class.has_attribute(name))
+        };
+        if overrides().unwrap_or(false)
+            && let (Ok(name), Ok(class)) = (CLASS.get(), ASYNCIO_READER.get())
+            && this.object().set_plainly(name, class).is_err()
+        {
+            clear_raised();
+        }
+    }
+}
+
+type Reader<'a> = This<'a, StreamReader>;
+
+/// An argument that is an int and fits.
+fn number(args: Args<'_>) -> Option<i64> {
+    let number = args.get(0).filter(|number| number.is_int())?.as_long();
+    if number.is_err() {
+        clear_raised();
+    }
+    number.ok()
+}
+
+fn read(this: Reader<'_>, args: Args<'_>) -> Result<Ref> {
+    static INHERITED: Imported = Imported::new("velodrome._streams", "read");
+    let wanted = match (args.len(), number(args)) {
+        (0, _) => Some(Wanted::All),
+        (1, Some(n)) => Some(usize::try_from(n).map_or(Wanted::All, Wanted::Some)),
+        _ => None,
+    };
+    reading::begin(this.object(), args, wanted, &INHERITED)
+}
+
+fn readexactly(this: Reader<'_>, args: Args<'_>) -> Result<Ref> {
+    static INHERITED: Imported = Imported::new("velodrome._streams", "readexactly");
+    let wanted = number(args).filter(|_| args.len() == 1).and_then(|n| usize::try_from(n).ok());
+    reading::begin(this.object(), args, wanted.map(Wanted::Exactly), &INHERITED)
+}
+
+fn readline(this: Reader<'_>, args: Args<'_>) -> Result<Ref> {
+    static INHERITED: Imported = Imported::new("velodrome._streams", "readline");
+    let wanted = (args.len() == 0).then(Wanted::line);
+    reading::begin(this.object(), args, wanted, &INHERITED)
+}
+
+fn readuntil(this: Reader<'_>, args: Args<'_>) -> Result<Ref> {
+    static INHERITED: Imported = Imported::new("velodrome._streams", "readuntil");
+    let wanted = match args.len() {
+        0 => Wanted::until(b"\n"),
+        1 => args.get(0).and_then(crate::kit::buffer::exact_bytes).and_then(Wanted::until),
+        _ => None,
+    };
+    reading::begin(this.object(), args, wanted, &INHERITED)
+}
+
+/// How long a buffer is, as an exception says it.
+pub(super) fn length(count: usize) -> Result<Ref> {
+    crate::kit::object::long(index(count))
+}
