@@ -118,6 +118,12 @@ impl Obj {
         status(unsafe { ffi::PyObject_GenericSetAttr(self.as_ptr(), name.as_ptr(), value.as_ptr()) })
     }
 
+    /// The instance's `__dict__` itself; TypeError if it has none.
+    pub(crate) fn instance_dict(&self) -> Result<Ref> {
+        // SAFETY: alive; attached; owned or NULL.
+        unsafe { Ref::from_owned(ffi::PyObject_GenericGetDict(self.as_ptr(), std::ptr::null_mut())) }
+    }
+
     /// `hasattr()`.
     pub(crate) fn has_attribute(&self, name: &Self) -> bool {
         // SAFETY: both are alive; attached; never fails.

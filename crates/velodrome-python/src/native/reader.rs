@@ -10,7 +10,8 @@ use crate::kit::bytearrays::ByteArray;
 use crate::kit::methods::{Args, Method};
 use crate::kit::names::{Imported, Name};
 use crate::kit::object::{
-    Obj, Ref, Result, boolean, clear_raised, index, none, raised_not_implemented, same_text,
+    Obj, Ref, Result, boolean, clear_raised, dict_get, dict_set, index, none, raised_not_implemented,
+    same_text,
 };
 use crate::kit::types::{Layout, Native, This, Visit, make_overlay};
 
@@ -34,82 +35,114 @@ pub(crate) fn make_type() -> Result<Ref> {
     make_overlay::<StreamReader>(ASYNCIO_READER.get()?)
 }
 
-/// A reader's attributes, as asyncio names them.
-#[derive(Copy, Clone)]
-pub(super) struct State<'a>(pub(super) &'a Obj);
+/// A reader's attributes, as asyncio names them, read from the instance's dict: an attribute look-up asks the classes
+/// first, and there are some ten of them in a message.
+pub(super) struct State<'a> {
+    reader: &'a Obj,
+    dict: Ref,
+}
 
-impl State<'_> {
-    pub(super) fn buffer(self) -> Result<Ref> {
-        self.0.getattr(BUFFER.get()?)
+impl<'a> State<'a> {
+    pub(super) fn of(reader: &'a Obj) -> Result<Self> {
+        Ok(Self { reader, dict: reader.instance_dict()? })
     }
 
-    pub(super) fn eof(self) -> Result<bool> {
-        self.0.getattr(EOF.get()?)?.is_true()
+    pub(super) fn reader(&self) -> &'a Obj {
+        self.reader
     }
 
-    pub(super) fn exception(self) -> Result<Option<Ref>> {
-        let exception = self.0.getattr(EXCEPTION.get()?)?;
-        Ok((!exception.is_none()).then_some(exception))
+    fn get(&self, name: &Name) -> Result<Ref> {
+        let name = name.get()?;
+        match dict_get(&self.dict, name)? {
+            Some(found) => Ok(found),
+            // Missing, or a class attribute: asyncio would say so.
+            None => self.reader.getattr(name),
+        }
     }
 
-    pub(super) fn limit(self) -> Result<usize> {
-        let limit = self.0.getattr(LIMIT.get()?)?.as_long()?;
-        Ok(usize::try_from(limit).unwrap_or(0))
+    fn set(&self, name: &Name, value: &Obj) -> Result<()> {
+        dict_set(&self.dict, name.get()?, value)
     }
 
-    pub(super) fn event_loop(self) -> Result<Ref> {
-        self.0.getattr(LOOP.get()?)
+    pub(super) fn buffer(&self) -> Result<Ref> {
+        self.get(&BUFFER)
     }
 
-    pub(super) fn waiter(self) -> Result<Option<Ref>> {
-        let waiter = self.0.getattr(WAITER.get()?)?;
-        Ok((!waiter.is_none()).then_some(waiter))
+    pub(super) fn eof(&self) -> Result<bool> {
+        self.get(&EOF)?.is_true()
     }
 
-    pub(super) fn set_waiter(self, waiter: &Obj) -> Result<()> {
-        self.0.set_plainly(WAITER.get()?, waiter)
+    pub(super) fn exception(&self) -> Result<Option<Ref>> {
+        self.get(&EXCEPTION).map(unless_none)
+    }
+
+    pub(super) fn limit(&self) -> Result<usize> {
+        Ok(usize::try_from(self.get(&LIMIT)?.as_long()?).unwrap_or(0))
+    }
+
+    pub(super) fn event_loop(&self) -> Result<Ref> {
+        self.get(&LOOP)
+    }
+
+    pub(super) fn waiter(&self) -> Result<Option<Ref>> {
+        self.get(&WAITER).map(unless_none)
+    }
+
+    pub(super) fn set_waiter(&self, waiter: &Obj) -> Result<()> {
+        self.set(&WAITER, waiter)
+    }
+
+    fn is_paused(&self) -> Result<bool> {
+        self.get(&PAUSED)?.is_true()
     }
 
     /// `if self._paused: …resume_reading()`
-    pub(super) fn resume(self) -> Result<()> {
-        if self.0.getattr(PAUSED.get()?)?.is_true()? {
-            self.0.set_plainly(PAUSED.get()?, &boolean(false))?;
-            self.0.getattr(TRANSPORT.get()?)?.call_method(RESUME_READING.get()?, [])?;
+    pub(super) fn resume(&self) -> Result<()> {
+        if self.is_paused()? {
+            self.set(&PAUSED, &boolean(false))?;
+            self.get(&TRANSPORT)?.call_method(RESUME_READING.get()?, [])?;
         }
         Ok(())
     }
 
     /// asyncio's `_maybe_resume_transport`.
-    pub(super) fn resume_if_short(self, buffered: usize) -> Result<()> {
-        if self.0.getattr(PAUSED.get()?)?.is_true()? && buffered <= self.limit()? {
+    pub(super) fn resume_if_short(&self, buffered: usize) -> Result<()> {
+        if self.is_paused()? && buffered <= self.limit()? {
             return self.resume();
         }
         Ok(())
     }
 
     /// Pause the transport for a buffer that is too long, as `feed_data` does.
-    fn pause(self) -> Result<()> {
-        let transport = self.0.getattr(TRANSPORT.get()?)?;
-        if transport.is_none() || self.0.getattr(PAUSED.get()?)?.is_true()? {
+    fn pause(&self) -> Result<()> {
+        let transport = self.get(&TRANSPORT)?;
+        if transport.is_none() || self.is_paused()? {
             return Ok(());
         }
         match transport.call_method(PAUSE_READING.get()?, []) {
-            Ok(_) => self.0.set_plainly(PAUSED.get()?, &boolean(true)),
+            Ok(_) => self.set(&PAUSED, &boolean(true)),
             Err(_) if raised_not_implemented() => {
                 // It will have to be buffered, all of it.
                 clear_raised();
-                self.0.set_plainly(TRANSPORT.get()?, &none())
+                self.set(&TRANSPORT, &none())
             }
             Err(raised) => Err(raised),
         }
     }
 }
 
+fn unless_none(value: Ref) -> Option<Ref> {
+    (!value.is_none()).then_some(value)
+}
+
 /// `reader.feed_data(data)`. False if that is not for native code to do.
 pub(super) fn feed(reader: &Obj, data: &[u8]) -> Result<bool> {
-    let state = State(reader);
+    if !is_native(reader) {
+        return Ok(false);
+    }
+    let state = State::of(reader)?;
     let buffer = state.buffer()?;
-    let Some(buffer) = ByteArray::exact(&buffer).filter(|_| is_native(reader)) else { return Ok(false) };
+    let Some(buffer) = ByteArray::exact(&buffer) else { return Ok(false) };
     if state.eof()? {
         return Ok(false);
     }

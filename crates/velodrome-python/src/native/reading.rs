@@ -77,7 +77,7 @@ struct Wait {
 
 impl Wait {
     /// asyncio's `_wait_for_data`, up to its suspension.
-    fn begin(state: State<'_>, who: &str) -> Result<Self> {
+    fn begin(state: &State<'_>, who: &str) -> Result<Self> {
         if state.waiter()?.is_some() {
             let text = format!("{who}() called while another coroutine is already waiting for incoming data");
             return Err(runtime_error(&text));
@@ -90,11 +90,11 @@ impl Wait {
         };
         state.set_waiter(&future)?;
         let iterator = iterator(&future)?;
-        Ok(Self { reader: state.0.to_ref(), future, iterator })
+        Ok(Self { reader: state.reader().to_ref(), future, iterator })
     }
 
     fn leave(&self) -> Result<()> {
-        let state = State(&self.reader);
+        let state = State::of(&self.reader)?;
         if state.waiter()?.is_some_and(|waiter| waiter.is(&self.future)) {
             state.set_waiter(&none())?;
         }
@@ -117,6 +117,8 @@ pub(crate) struct Reading {
     life: Life,
     reader: Slot,
     wanted: RefCell<Wanted>,
+    /// The reader's limit matters.
+    limited: bool,
     wait: Cell<Option<Wait>>,
     /// Blocks of a read to the end.
     blocks: RefCell<Vec<u8>>,
@@ -139,6 +141,7 @@ pub(super) fn begin(
         Some(wanted) if !args.has_keywords() && !dispatch::debugging() => new_object(Reading {
             life: Life::default(),
             reader: Slot::new(reader.to_ref()),
+            limited: !matches!(wanted, Wanted::Some(_) | Wanted::Exactly(_)),
             wanted: RefCell::new(wanted),
             wait: Cell::default(),
             blocks: RefCell::default(),
@@ -168,7 +171,7 @@ impl Coroutine for Reading {
             return Ok(Step::Yield(none()));
         }
         let reader = this.reader.get().ok_or(Raised)?;
-        go_on(this, State(&reader))
+        go_on(this, &State::of(&reader)?)
     }
 
     fn let_go(&self) {
@@ -177,7 +180,7 @@ impl Coroutine for Reading {
     }
 }
 
-fn go_on(this: This<'_, Reading>, state: State<'_>) -> Result<Step> {
+fn go_on(this: This<'_, Reading>, state: &State<'_>) -> Result<Step> {
     if !this.checked.replace(true) {
         check(state)?;
     }
@@ -199,7 +202,7 @@ fn go_on(this: This<'_, Reading>, state: State<'_>) -> Result<Step> {
 }
 
 /// What went wrong with the connection is raised by the next call.
-fn check(state: State<'_>) -> Result<()> {
+fn check(state: &State<'_>) -> Result<()> {
     match state.exception()? {
         Some(exception) => Err(raise_exception(&exception)),
         None => Ok(()),
@@ -236,9 +239,9 @@ fn decide(wanted: &mut Wanted, buffer: ByteArray<'_>, limit: usize) -> Next {
 }
 
 /// The answer, if the buffer has it.
-fn take(this: This<'_, Reading>, state: State<'_>, buffer: ByteArray<'_>) -> Result<Option<Ref>> {
+fn take(this: This<'_, Reading>, state: &State<'_>, buffer: ByteArray<'_>) -> Result<Option<Ref>> {
     loop {
-        let limit = state.limit()?;
+        let limit = if this.limited { state.limit()? } else { 0 };
         let next = decide(&mut this.wanted.borrow_mut(), buffer, limit);
         match next {
             Next::Take(0) => return bytes(&[]).map(Some),
@@ -261,7 +264,7 @@ fn take(this: This<'_, Reading>, state: State<'_>, buffer: ByteArray<'_>) -> Res
 }
 
 /// The end has come, and what was asked for is not there: the rest is the answer, or part of the complaint.
-fn ended(this: This<'_, Reading>, state: State<'_>, buffer: ByteArray<'_>) -> Result<Ref> {
+fn ended(this: This<'_, Reading>, state: &State<'_>, buffer: ByteArray<'_>) -> Result<Ref> {
     let expected = match &*this.wanted.borrow() {
         Wanted::All => return bytes(&this.blocks.take()),
         Wanted::Some(_) | Wanted::Line(_) => Expected::Whatever,
@@ -289,7 +292,7 @@ enum Expected {
 /// The separator is too far away. `readline` drops the line; `readuntil` leaves everything as it is.
 fn too_long(
     this: This<'_, Reading>,
-    state: State<'_>,
+    state: &State<'_>,
     buffer: ByteArray<'_>,
     consumed: usize,
     overrun: Overrun,

@@ -9,7 +9,7 @@ use super::{dispatch, fairness, reader};
 use crate::kit::coroutines::{self, Coroutine, Life, Step, advance, make_coroutine_type};
 use crate::kit::methods::{GetSet, Method};
 use crate::kit::names::{Imported, Name};
-use crate::kit::object::{Obj, Raised, Ref, Result, Slot, none};
+use crate::kit::object::{Obj, Raised, Ref, Result, Slot, dict_get, none};
 use crate::kit::types::{Layout, Native, This, Visit, make_overlay, new_object};
 
 static ASYNCIO_WRITER: Imported = Imported::new("asyncio.streams", "StreamWriter");
@@ -51,7 +51,7 @@ impl Native for StreamWriter {
 }
 
 fn write(this: This<'_, StreamWriter>, data: &Obj) -> Result<Ref> {
-    let transport = this.object().getattr(TRANSPORT.get()?)?;
+    let transport = attribute(&*this.object().instance_dict()?, &TRANSPORT)?;
     match This::<Transport>::of(&transport) {
         Some(transport) => transport::write(transport, data)?,
         None => transport.call_method(WRITE.get()?, [data])?,
@@ -71,18 +71,26 @@ fn drain(this: This<'_, StreamWriter>) -> Result<Ref> {
     })
 }
 
+/// An attribute of the instance; None where there is none, for asyncio to complain of.
+fn attribute(dict: &Obj, name: &Name) -> Result<Ref> {
+    Ok(dict_get(dict, name.get()?)?.unwrap_or_else(none))
+}
+
 /// Whether there is nothing to wait for and nothing to complain of.
 fn unpressed(writer: &Obj) -> Result<bool> {
-    let reader = writer.getattr(READER.get()?)?;
-    if !reader.is_none() && !(reader::is_native(&reader) && reader::State(&reader).exception()?.is_none()) {
+    let dict = writer.instance_dict()?;
+    let reader = attribute(&dict, &READER)?;
+    if !reader.is_none()
+        && !(reader::is_native(&reader) && reader::State::of(&reader)?.exception()?.is_none())
+    {
         return Ok(false);
     }
-    let transport = writer.getattr(TRANSPORT.get()?)?;
+    let transport = attribute(&dict, &TRANSPORT)?;
     let Some(transport) = This::<Transport>::of(&transport) else { return Ok(false) };
     if transport.stream()?.is_closing() {
         return Ok(false);
     }
-    let protocol = writer.getattr(PROTOCOL.get()?)?;
+    let protocol = attribute(&dict, &PROTOCOL)?;
     Ok(protocol.type_ptr().cast() == PROTOCOL_CLASS.get()?.as_ptr()
         && !protocol.getattr(CONNECTION_LOST.get()?)?.is_true()?
         && !protocol.getattr(PAUSED.get()?)?.is_true()?)
