@@ -1,4 +1,4 @@
-"""The sock_* methods as coroutines of their own: life cycle, fairness, and watches that leave nothing behind."""
+"""The sock_* methods as coroutines: life cycle, fairness, and watches that leave nothing behind."""
 
 from __future__ import annotations
 
@@ -567,11 +567,10 @@ class TestWatches:
             await turns(2)
             theirs.send(b"abc")
             assert await task == b"abc"
-            gone = weakref.ref(ours)
-            del task
+            sockets, gone = [ours], weakref.ref(ours)
+            del task, ours
             with pytest.warns(ResourceWarning):
-                del ours
-                gc.collect()
+                sockets.clear()
             assert gone() is None
             assert theirs.recv(1) == b""
             theirs.close()

@@ -12,7 +12,7 @@ import sys
 import weakref
 
 import pytest
-from conftest import turns
+from conftest import turns, until
 
 NATIVE = pytest.mark.velodrome_only
 
@@ -48,13 +48,11 @@ def talk(run):
 
 async def buffered(reader, size):
     """Wait until so much has arrived."""
-    while len(reader._buffer) < size:
-        await asyncio.sleep(0)
+    await until(lambda: len(reader._buffer) >= size)
 
 
 async def ended(reader):
-    while not reader._eof:
-        await asyncio.sleep(0)
+    await until(lambda: reader._eof)
 
 
 def begin(coroutine):
@@ -340,9 +338,10 @@ class TestErrors:
             assert info.value.consumed == 15
             assert str(info.value) == "Separator is found, but chunk is longer than limit"
             assert len(reader._buffer) == 21
-            with pytest.raises(ValueError, match="Separator is found, but chunk is longer than limit") as error:
+            words = "Separator is found, but chunk is longer than limit"
+            with pytest.raises(ValueError, match=words) as info:
                 await reader.readline()
-            assert isinstance(error.value.__context__, asyncio.LimitOverrunError)
+            assert isinstance(info.value.__context__, asyncio.LimitOverrunError)
             assert reader._buffer == b"rest\n"
             assert await reader.readline() == b"rest\n"
 
@@ -682,8 +681,7 @@ class TestOverrides:
             other, before = Other(), writer.transport.get_protocol()
             writer.transport.set_protocol(other)
             peer.send(b"def")
-            while other.data != b"def":
-                await asyncio.sleep(0)
+            await until(lambda: other.data == b"def")
             assert reader._buffer == b"abc"
             writer.transport.set_protocol(before)
             peer.send(b"ghi")
@@ -721,8 +719,7 @@ class TestOverrides:
             await buffered(reader, 3)
             with memoryview(reader._buffer):
                 peer.send(b"def")
-                while not errors:
-                    await asyncio.sleep(0)
+                await until(lambda: errors)
             assert isinstance(errors.take_one()["exception"], BufferError)
             await turns(3)
             with pytest.raises(BufferError):
@@ -758,7 +755,8 @@ class TestOverrides:
             assert await reader.readexactly(3) == b"two"
             writer.write(b"x")
             await writer.drain()
-            assert inspect.iscoroutine(coroutine := reader.read())
+            coroutine = reader.read()
+            assert inspect.iscoroutine(coroutine)
             coroutine.close()
             assert reader._source_traceback
 

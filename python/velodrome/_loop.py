@@ -110,7 +110,7 @@ class EventLoop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]
     def _open_self_pipe(self) -> int:
         if self._csock is None:
             super()._make_self_pipe()
-            self._mark_internal(self._ssock.fileno())
+            self._mark_internal(self._ssock.fileno())  # type: ignore[union-attr]
         return self._csock.fileno()  # type: ignore[union-attr]
 
     def _close_self_pipe(self) -> None:

@@ -1,17 +1,18 @@
 """asyncio's streams, made native in place when a transport begins to feed them.
 
-Only what asyncio itself made is touched: an exact ``StreamReaderProtocol`` with an exact ``StreamReader``, nothing
-overridden on class or instance. The reader and, on the side of a server, the writer get a subclass with native
-methods; their state stays in the same attributes, so whoever looks finds what asyncio would have put there.
+Only what asyncio itself made is touched: an exact ``StreamReaderProtocol`` with an exact ``StreamReader``,
+nothing overridden on class or instance. The reader and, on the side of a server, the writer get a subclass
+with native methods; their state stays in the same attributes, so whoever looks finds what asyncio would have
+put there.
 """
 
 from __future__ import annotations
 
 import functools
-from asyncio import exceptions, streams
 from typing import Any
 
 from . import _core
+from ._inherited import exceptions, streams
 
 # asyncio's own coroutines, for what native code leaves to them.
 read = streams.StreamReader.read
@@ -41,7 +42,10 @@ _WRITER_METHODS = {name: vars(streams.StreamWriter)[name] for name in ("write", 
 
 
 def adopt(protocol: Any) -> Any:
-    """Make the streams of a protocol native, if they are asyncio's own; return the weak reference to the reader."""
+    """Make a protocol's streams native, if they are asyncio's own; return its weak reference to the reader.
+
+    None if they are not.
+    """
     if type(protocol) is not streams.StreamReaderProtocol:
         return None
     if getattr(protocol.data_received, "__func__", None) is not _DATA_RECEIVED:
