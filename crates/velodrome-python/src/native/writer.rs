@@ -76,13 +76,16 @@ fn attribute(dict: &Obj, name: &Name) -> Result<Ref> {
     Ok(dict_get(dict, name.get()?)?.unwrap_or_else(none))
 }
 
+/// Whether a reader is one whose attributes tell, and they tell of no exception.
+fn is_well(reader: &Obj) -> Result<bool> {
+    Ok(reader::is_native(reader) && reader::State::of(reader)?.exception()?.is_none())
+}
+
 /// Whether there is nothing to wait for and nothing to complain of.
 fn unpressed(writer: &Obj) -> Result<bool> {
     let dict = writer.instance_dict()?;
     let reader = attribute(&dict, &READER)?;
-    if !reader.is_none()
-        && !(reader::is_native(&reader) && reader::State::of(&reader)?.exception()?.is_none())
-    {
+    if !reader.is_none() && !is_well(&reader)? {
         return Ok(false);
     }
     let transport = attribute(&dict, &TRANSPORT)?;
