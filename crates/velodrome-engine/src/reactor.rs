@@ -412,6 +412,8 @@ const ENOENT: i32 = 2;
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd;
+
     use super::*;
     use crate::testing::world::{Listens, Log, World};
 
@@ -469,6 +471,69 @@ mod tests {
         world.hub().reactor.set_interest(&registration, Interest::READ).unwrap();
         world.turn();
         assert_eq!(log.take(), ["read"]);
+    }
+
+    #[test]
+    fn who_rests_is_neither_told_again_nor_silenced() {
+        let world = World::new();
+        let (registration, log) = register(&world, FD, Interest::READ);
+        world.script.feed(FD, b"x");
+        world.turn();
+        assert_eq!(log.take(), ["read"]);
+        world.hub().reactor.rest(&registration, Interest::NONE);
+        world.turn();
+        assert!(log.take().is_empty());
+        assert_eq!((world.script.interest(FD), registration.armed()), (Some(Interest::READ), Interest::READ));
+        // It rested for longer than it said: now the level would keep the loop busy.
+        world.turn();
+        assert_eq!((world.script.interest(FD), registration.armed()), (None, Interest::NONE));
+        world.hub().reactor.set_interest(&registration, Interest::READ).unwrap();
+        world.turn();
+        assert_eq!(log.take(), ["read"]);
+    }
+
+    #[test]
+    fn one_side_may_rest_while_the_other_is_told() {
+        let world = World::new();
+        let (registration, log) = register(&world, FD, Interest::BOTH);
+        world.script.feed(FD, b"x");
+        world.hub().reactor.rest(&registration, Interest::WRITE);
+        world.turn();
+        assert_eq!(log.take(), ["write"]);
+    }
+
+    /// Epoll itself: the fake has no open files apart from their numbers.
+    #[test]
+    fn a_file_that_lives_on_without_our_descriptor_is_silenced() {
+        let engine = crate::event_loop::EventLoop::new().unwrap();
+        if engine.hub().reactor.driver().name() != "epoll" {
+            return;
+        }
+        let (ours, theirs) = crate::sys::socketpair().unwrap();
+        let (other, peer) = crate::sys::socketpair().unwrap();
+        let reactor = &engine.hub().reactor;
+        let (forgotten, other_log) = (Rc::new(Listens::default()), Log::default());
+        let lease = reactor.register(ours.as_raw_fd(), forgotten, Interest::READ).unwrap();
+        reactor.register(other.as_raw_fd(), Rc::new(Listens(other_log.clone())), Interest::READ).unwrap();
+        reactor.set_interest(&lease, Interest::NONE).unwrap();
+        let _duplicate = crate::sys::dup(ours.as_raw_fd()).unwrap();
+        drop(ours);
+        crate::sys::send(theirs.as_raw_fd(), b"x").unwrap();
+        let events = || {
+            engine.wait(Timeout::Zero).unwrap();
+            let events = reactor.events.take();
+            let count = events.len();
+            reactor.events.set(events);
+            engine.dispatch();
+            count
+        };
+        assert_eq!((events(), events()), (1, 0), "reported once, and never again");
+        crate::sys::send(peer.as_raw_fd(), b"x").unwrap();
+        assert_eq!(events(), 1, "others are watched as before");
+        let _ = engine.run_ready();
+        assert_eq!(other_log.take(), ["read"]);
+        engine.inbox().wake();
+        assert_eq!(events(), 2, "the bell rings as before");
     }
 
     #[test]

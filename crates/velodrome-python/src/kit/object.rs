@@ -196,6 +196,15 @@ impl Obj {
         unsafe { Ref::from_owned(ffi::PyObject_Call(self.as_ptr(), args.as_ptr(), ptr::null_mut())) }
     }
 
+    /// Call with keyword arguments only. The callee must not keep or change `keywords`.
+    pub(crate) fn call_keywords(&self, keywords: &Self) -> Result<Ref> {
+        // SAFETY: attached; the empty tuple is a singleton; a dict of strings; owned or NULL.
+        unsafe {
+            let empty = Ref::from_owned(ffi::PyTuple_New(0))?;
+            Ref::from_owned(ffi::PyObject_Call(self.as_ptr(), empty.as_ptr(), keywords.as_ptr()))
+        }
+    }
+
     /// Call with positional arguments, then one value for each name in the tuple `names`.
     pub(crate) fn call_named(&self, args: &[&Self], named: usize, names: &Self) -> Result<Ref> {
         let first = args.as_ptr().cast::<*mut ffi::PyObject>();

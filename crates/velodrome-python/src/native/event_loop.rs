@@ -47,6 +47,8 @@ pub(crate) struct Loop {
     pub(super) task_factory: Slot,
     /// Handed out for callbacks that no one can cancel.
     pub(super) spent: Slot,
+    /// `{"loop": self}`, with which futures are made: a dict per future would cost a quarter of each.
+    pub(super) future_keywords: Slot,
     pub(super) watches: Rc<Watches>,
     pub(super) listeners: Listeners,
 }
@@ -103,6 +105,7 @@ impl Loop {
 
     fn shut(&self) {
         self.closed.set(true);
+        drop(self.future_keywords.take());
         self.watches.clear();
         self.listeners.clear();
         let engine = self.engine.take();
@@ -265,6 +268,7 @@ impl Native for Loop {
             parked: Cell::default(),
             task_factory: Slot::default(),
             spent: Slot::new(super::handle::spent()?),
+            future_keywords: Slot::default(),
             watches: Rc::default(),
             listeners: Listeners::default(),
         })
@@ -304,6 +308,7 @@ impl Native for Loop {
     fn traverse(&self, visit: &mut Visit) {
         visit.slot(&self.task_factory);
         visit.slot(&self.spent);
+        visit.slot(&self.future_keywords);
         if let Ok(engine) = self.engine.try_borrow()
             && let Some(engine) = &*engine
         {
