@@ -8,17 +8,23 @@ from __future__ import annotations
 import asyncio
 from asyncio import base_events as _base_events
 from asyncio import constants as _constants
+from asyncio import exceptions as _exceptions
 from asyncio import format_helpers as _format_helpers
 from asyncio import futures as _futures
+from asyncio import selector_events as _selector_events
 from asyncio import sslproto as _sslproto
+from asyncio import streams as _streams
 from asyncio import trsock as _trsock
 from typing import TYPE_CHECKING, Any
 
 base_events: Any = _base_events
 constants: Any = _constants
+exceptions: Any = _exceptions
 format_helpers: Any = _format_helpers
 futures: Any = _futures
+selector_events: Any = _selector_events
 sslproto: Any = _sslproto
+streams: Any = _streams
 trsock: Any = _trsock
 
 if TYPE_CHECKING:

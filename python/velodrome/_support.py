@@ -11,9 +11,16 @@ import warnings
 from asyncio.log import logger
 from typing import Any
 
-from ._inherited import base_events, constants, format_helpers, trsock
+from ._inherited import base_events, constants, format_helpers, selector_events, trsock
 
 create_task = base_events.BaseEventLoop.create_task
+sock_recv = selector_events.BaseSelectorEventLoop.sock_recv
+sock_recv_into = selector_events.BaseSelectorEventLoop.sock_recv_into
+sock_recvfrom = selector_events.BaseSelectorEventLoop.sock_recvfrom
+sock_recvfrom_into = selector_events.BaseSelectorEventLoop.sock_recvfrom_into
+sock_sendall = selector_events.BaseSelectorEventLoop.sock_sendall
+sock_sendto = selector_events.BaseSelectorEventLoop.sock_sendto
+sock_accept = selector_events.BaseSelectorEventLoop.sock_accept
 SENDFILE_MODE = constants._SendfileMode.TRY_NATIVE
 
 # Python 3.12.1 and before count the transports of a server; later ones keep them.

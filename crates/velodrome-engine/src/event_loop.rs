@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::clock::Clock;
-use crate::driver::{Driver, Interest, Key, Timeout};
+use crate::driver::{Driver, Key, Timeout};
 use crate::hub::Hub;
 use crate::reactor::Reactor;
 use crate::ready::{Flow, SendRunnable, Visitor};
@@ -48,8 +48,8 @@ impl EventLoop {
     /// What the kernel says when a descriptor is not to be had.
     pub fn with(driver: Driver, clock: Clock) -> io::Result<Self> {
         let inbox = Inbox::new()?;
-        driver.add(inbox.fd(), INBOX_KEY, Interest::READ)?;
         let hub = Hub::new(Reactor::new(driver), clock);
+        hub.reactor.add_bell(inbox.fd(), INBOX_KEY)?;
         Ok(Self {
             hub,
             inbox,
@@ -175,6 +175,7 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::driver::Interest;
     use crate::ready::{RunShared, Runnable};
     use crate::testing::world::{Listens, Log, Recorder, World, once, write};
     use crate::transport::stream::Descriptor;

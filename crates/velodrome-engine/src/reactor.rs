@@ -34,6 +34,8 @@ pub struct Registration {
     armed: Cell<Interest>,
     /// Of the loop's own: see [`Reactor::mark_internal`].
     internal: Cell<bool>,
+    /// The dispatch up to which an unwanted event is no news: see [`Reactor::rest`].
+    resting: Cell<u64>,
     /// None once deregistered: a late event finds nothing.
     source: RefCell<Option<Rc<dyn Source>>>,
 }
@@ -49,6 +51,12 @@ impl Registration {
     #[must_use]
     pub fn interest(&self) -> Interest {
         self.wanted.get()
+    }
+
+    /// What the kernel has been asked for: what is in it is reported sooner or later, wanted or not.
+    #[must_use]
+    pub fn armed(&self) -> Interest {
+        self.armed.get()
     }
 
     /// The source, until deregistered.
@@ -142,13 +150,34 @@ pub struct Reactor {
     events: Cell<Vec<Event>>,
     /// Registrations of the loop's own, which carry nobody's data.
     internal: Cell<usize>,
+    /// How many times events were dispatched.
+    dispatches: Cell<u64>,
+    /// Bells, which have no registration.
+    bells: RefCell<Vec<(RawFd, Key)>>,
 }
 
 impl Reactor {
     /// A reactor over `driver`, listening to nothing yet.
     #[must_use]
     pub fn new(driver: Driver) -> Self {
-        Self { driver, table: RefCell::default(), events: Cell::default(), internal: Cell::new(0) }
+        Self {
+            driver,
+            table: RefCell::default(),
+            events: Cell::default(),
+            dispatches: Cell::default(),
+            bells: RefCell::default(),
+            internal: Cell::new(0),
+        }
+    }
+
+    /// Let `fd` end waits, under a key that no registration has; nobody is told.
+    ///
+    /// # Errors
+    /// What the kernel says of the descriptor.
+    pub fn add_bell(&self, fd: RawFd, key: Key) -> io::Result<()> {
+        self.driver.add(fd, key, Interest::READ)?;
+        self.bells.borrow_mut().push((fd, key));
+        Ok(())
     }
 
     /// The driver, through which transports read and write.
@@ -183,6 +212,7 @@ impl Reactor {
             wanted: Cell::new(interest),
             armed: Cell::new(interest),
             internal: Cell::new(false),
+            resting: Cell::new(0),
             source: RefCell::new(Some(source)),
         });
         self.table.borrow_mut().insert(&registration);
@@ -216,6 +246,13 @@ impl Reactor {
         self.arm(registration, interest)?;
         registration.wanted.set(interest);
         Ok(())
+    }
+
+    /// The source was told and acts in the next turn; until then it wants `interest`. The level it was told of still
+    /// stands when the kernel is asked in between, which shall cost neither a second telling nor a system call.
+    pub fn rest(&self, registration: &Registration, interest: Interest) {
+        registration.wanted.set(interest);
+        registration.resting.set(self.dispatches.get() + 1);
     }
 
     fn arm(&self, registration: &Registration, interest: Interest) -> io::Result<()> {
@@ -272,21 +309,56 @@ impl Reactor {
 
     /// Queue a callback for each source that the last wait found ready.
     pub fn dispatch(&self, ready: &ReadyQueue) {
+        self.dispatches.set(self.dispatches.get() + 1);
         let mut events = self.events.take();
-        events.iter().for_each(|event| self.queue(event, ready));
+        let mut orphans = false;
+        for event in &events {
+            orphans |= !self.queue(event, ready);
+        }
         events.clear();
         self.events.set(events);
+        if orphans {
+            self.renew();
+        }
     }
 
-    fn queue(&self, event: &Event, ready: &ReadyQueue) {
-        let Some(registration) = self.table.borrow().find(event.key).cloned() else { return };
+    /// False if the event is one that nobody can silence.
+    fn queue(&self, event: &Event, ready: &ReadyQueue) -> bool {
+        let Some(registration) = self.table.borrow().find(event.key).cloned() else {
+            return self.bells.borrow().iter().any(|(_, key)| *key == event.key);
+        };
         let wanted = registration.wanted.get();
         if event.readiness.bits() & wanted.bits() == 0 {
-            // Narrowed lazily, and now it would fire for ever.
-            let _ = self.arm(&registration, wanted);
-            return;
+            return registration.resting.get() == self.dispatches.get() || self.silence(&registration);
         }
         ready.push(Runnable::from_rc(registration, event.readiness.bits()));
+        true
+    }
+
+    /// Narrowed lazily, and now it would fire for ever. False if the kernel does not know of it by its number.
+    fn silence(&self, registration: &Registration) -> bool {
+        let wanted = registration.wanted.get();
+        if !wanted.is_none() {
+            return self.arm(registration, wanted).is_ok();
+        }
+        registration.armed.set(Interest::NONE);
+        self.driver.delete(registration.fd).is_ok()
+    }
+
+    /// A descriptor was closed without telling us while a duplicate keeps its file open: the kernel goes on reporting
+    /// it and cannot be told to stop, see `driver/epoll.rs`. So all is registered anew with a driver that has never
+    /// heard of it. What cannot be registered is closed itself.
+    fn renew(&self) {
+        let mut all: Vec<_> =
+            self.bells.borrow().iter().map(|(fd, key)| (*fd, *key, Interest::READ)).collect();
+        for registration in self.registrations() {
+            let armed = registration.armed.get();
+            if !armed.is_none() {
+                all.push((registration.fd, registration.key, armed));
+            }
+        }
+        // Without descriptors for a new driver the old one must do; the next event is the next attempt.
+        let _ = self.driver.renew(&all);
     }
 
     /// How many descriptors are watched.
@@ -340,6 +412,8 @@ const ENOENT: i32 = 2;
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd;
+
     use super::*;
     use crate::testing::world::{Listens, Log, World};
 
@@ -397,6 +471,69 @@ mod tests {
         world.hub().reactor.set_interest(&registration, Interest::READ).unwrap();
         world.turn();
         assert_eq!(log.take(), ["read"]);
+    }
+
+    #[test]
+    fn who_rests_is_neither_told_again_nor_silenced() {
+        let world = World::new();
+        let (registration, log) = register(&world, FD, Interest::READ);
+        world.script.feed(FD, b"x");
+        world.turn();
+        assert_eq!(log.take(), ["read"]);
+        world.hub().reactor.rest(&registration, Interest::NONE);
+        world.turn();
+        assert!(log.take().is_empty());
+        assert_eq!((world.script.interest(FD), registration.armed()), (Some(Interest::READ), Interest::READ));
+        // It rested for longer than it said: now the level would keep the loop busy.
+        world.turn();
+        assert_eq!((world.script.interest(FD), registration.armed()), (None, Interest::NONE));
+        world.hub().reactor.set_interest(&registration, Interest::READ).unwrap();
+        world.turn();
+        assert_eq!(log.take(), ["read"]);
+    }
+
+    #[test]
+    fn one_side_may_rest_while_the_other_is_told() {
+        let world = World::new();
+        let (registration, log) = register(&world, FD, Interest::BOTH);
+        world.script.feed(FD, b"x");
+        world.hub().reactor.rest(&registration, Interest::WRITE);
+        world.turn();
+        assert_eq!(log.take(), ["write"]);
+    }
+
+    /// Epoll itself: the fake has no open files apart from their numbers.
+    #[test]
+    fn a_file_that_lives_on_without_our_descriptor_is_silenced() {
+        let engine = crate::event_loop::EventLoop::new().unwrap();
+        if engine.hub().reactor.driver().name() != "epoll" {
+            return;
+        }
+        let (ours, theirs) = crate::sys::socketpair().unwrap();
+        let (other, peer) = crate::sys::socketpair().unwrap();
+        let reactor = &engine.hub().reactor;
+        let (forgotten, other_log) = (Rc::new(Listens::default()), Log::default());
+        let lease = reactor.register(ours.as_raw_fd(), forgotten, Interest::READ).unwrap();
+        reactor.register(other.as_raw_fd(), Rc::new(Listens(other_log.clone())), Interest::READ).unwrap();
+        reactor.set_interest(&lease, Interest::NONE).unwrap();
+        let _duplicate = crate::sys::dup(ours.as_raw_fd()).unwrap();
+        drop(ours);
+        crate::sys::send(theirs.as_raw_fd(), b"x").unwrap();
+        let events = || {
+            engine.wait(Timeout::Zero).unwrap();
+            let events = reactor.events.take();
+            let count = events.len();
+            reactor.events.set(events);
+            engine.dispatch();
+            count
+        };
+        assert_eq!((events(), events()), (1, 0), "reported once, and never again");
+        crate::sys::send(peer.as_raw_fd(), b"x").unwrap();
+        assert_eq!(events(), 1, "others are watched as before");
+        let _ = engine.run_ready();
+        assert_eq!(other_log.take(), ["read"]);
+        engine.inbox().wake();
+        assert_eq!(events(), 2, "the bell rings as before");
     }
 
     #[test]

@@ -13,7 +13,8 @@
 //! **Nobody can remove such a registration any more.** `EPOLL_CTL_DEL` looks up the number; closed it is `EBADF`,
 //! reused it is `ENOENT`. A level-triggered event then comes back at every wait, and the loop takes all the processor
 //! there is. So a descriptor is deleted *before* it is closed, at once, and never in a batch afterwards; then the
-//! duplicates of others do no harm.
+//! duplicates of others do no harm. Where a user closed it without a word, `renew` makes a queue
+//! that has never heard of it.
 //!
 //! **The kernel tells apart only what we tell it.** An event carries 64 bits of our choice. If they were the number,
 //! an event of the old connection would be taken for one of the new. They are the registration's [`Key`], which the
@@ -85,6 +86,16 @@ impl Epoll {
 
     pub(super) fn delete(&self, fd: RawFd) -> io::Result<()> {
         Ok(kernel::delete(&self.queue, sys::lend(fd)?)?)
+    }
+
+    /// The new queue takes the old one's number, so that whoever holds that sees no difference.
+    pub(super) fn renew(&self, watched: &[(RawFd, Key, Interest)]) -> io::Result<()> {
+        let queue = kernel::create(CreateFlags::CLOEXEC)?;
+        for &(fd, key, interest) in watched {
+            // What is closed is left out.
+            let _ = kernel::add(&queue, sys::lend(fd)?, data(key), flags(interest));
+        }
+        sys::take_place(queue, self.queue.as_fd())
     }
 
     pub(super) fn wait(&self, events: &mut Vec<Event>, timeout: Timeout) -> io::Result<()> {

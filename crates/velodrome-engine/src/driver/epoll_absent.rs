@@ -31,6 +31,10 @@ impl Epoll {
         match *self {}
     }
 
+    pub(super) fn renew(&self, _watched: &[(RawFd, Key, Interest)]) -> io::Result<()> {
+        match *self {}
+    }
+
     pub(super) fn wait(&self, _events: &mut Vec<Event>, _timeout: Timeout) -> io::Result<()> {
         match *self {}
     }

@@ -160,6 +160,12 @@ impl Driver {
         each!(self, backend => backend.delete(fd))
     }
 
+    /// Begins again with a queue of the kernel that knows of `watched` and nothing else: the only cure for events of a
+    /// file whose descriptor was closed here and lives on elsewhere. What cannot be watched is left out.
+    pub fn renew(&self, watched: &[(RawFd, Key, Interest)]) -> io::Result<()> {
+        each!(self, backend => backend.renew(watched))
+    }
+
     /// Waits until something is ready or time is up, and puts what is ready into `events`, in place of what was
     /// there.
     pub fn wait(&self, events: &mut Vec<Event>, timeout: Timeout) -> io::Result<()> {

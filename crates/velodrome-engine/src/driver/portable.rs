@@ -66,6 +66,12 @@ impl Portable {
         self.poller.delete(fd)
     }
 
+    /// Kqueue and event ports file by number, and forget a number that is closed. (On Linux, where this driver is only
+    /// tested, the events that `epoll.rs` can silence go on.)
+    pub(super) fn renew(&self, _watched: &[(RawFd, Key, Interest)]) -> io::Result<()> {
+        Ok(())
+    }
+
     pub(super) fn wait(&self, events: &mut Vec<Event>, timeout: Timeout) -> io::Result<()> {
         self.arm_again()?;
         let mut buffer = self.buffer.borrow_mut();

@@ -51,6 +51,8 @@ pub(crate) mod sync;
 
 pub use fd::{dup, is_nonblocking, pipe, set_nonblocking};
 pub use native::Bell;
+#[cfg(epoll)]
+pub(crate) use native::take_place;
 pub use peer::Peer;
 pub use rustix::net::{AddressFamily, SocketType};
 pub use socket::{
@@ -58,7 +60,9 @@ pub use socket::{
     set_nodelay, set_reuseaddr, set_reuseport, set_v6only, shutdown_write, socket, socket_type, socketpair,
     take_error,
 };
-pub use transfer::{IOV_MAX, read, recv, recv_from, send, send_to, send_vectored, write, write_vectored};
+pub use transfer::{
+    IOV_MAX, read, recv, recv_from, recv_now, send, send_now, send_to, send_vectored, write, write_vectored,
+};
 
 /// Lends a descriptor to one system call.
 ///

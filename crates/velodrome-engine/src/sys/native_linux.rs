@@ -1,9 +1,11 @@
 //! What Linux does in one call and other kernels in two: flags at creation, eventfd, abstract Unix names.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::event::EventfdFlags;
+use rustix::io::DupFlags;
 use rustix::net::{
     AddressFamily, SendFlags, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, acceptfrom_with,
     socket_with,
@@ -32,6 +34,13 @@ pub(super) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 #[inline]
 pub(super) fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<SocketAddrAny>)> {
     retry(|| acceptfrom_with(listener, OPEN_FLAGS))
+}
+
+/// Puts the file behind `new` under the number of `old`, whose own file is closed thereby.
+pub(crate) fn take_place(new: OwnedFd, old: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: the number is open for as long as it is borrowed, and not closed here: ManuallyDrop forgets it.
+    let mut place = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(old.as_raw_fd()) });
+    retry(|| rustix::io::dup3(&new, &mut place, DupFlags::CLOEXEC))
 }
 
 /// A Unix name that begins with a zero is a name, not the absence of one.

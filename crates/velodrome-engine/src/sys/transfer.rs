@@ -6,7 +6,7 @@
 use std::io::{self, IoSlice};
 use std::os::fd::RawFd;
 
-use rustix::net::{RecvFlags, SendAncillaryBuffer};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 
 use super::{Peer, lend, native, retry};
 
@@ -18,6 +18,13 @@ pub const IOV_MAX: usize = 1024;
 pub fn recv(fd: RawFd, buf: &mut [u8]) -> io::Result<usize> {
     let fd = lend(fd)?;
     retry(|| rustix::net::recv(fd, &mut *buf, RecvFlags::empty())).map(|(filled, _)| filled)
+}
+
+/// As [`recv`], and never blocks, whatever mode the socket is in: a face's user may have left it blocking.
+#[inline]
+pub fn recv_now(fd: RawFd, buf: &mut [u8]) -> io::Result<usize> {
+    let fd = lend(fd)?;
+    retry(|| rustix::net::recv(fd, &mut *buf, RecvFlags::DONTWAIT)).map(|(filled, _)| filled)
 }
 
 /// Receives one datagram and says who sent it. What does not fit into `buf` is lost; 0 is an empty datagram.
@@ -32,6 +39,13 @@ pub fn recv_from(fd: RawFd, buf: &mut [u8]) -> io::Result<(usize, Peer)> {
 pub fn send(fd: RawFd, buf: &[u8]) -> io::Result<usize> {
     let fd = lend(fd)?;
     retry(|| rustix::net::send(fd, buf, native::SEND_FLAGS))
+}
+
+/// As [`send`], and never blocks, whatever mode the socket is in.
+#[inline]
+pub fn send_now(fd: RawFd, buf: &[u8]) -> io::Result<usize> {
+    let fd = lend(fd)?;
+    retry(|| rustix::net::send(fd, buf, native::SEND_FLAGS.union(SendFlags::DONTWAIT)))
 }
 
 /// Sends one datagram to `peer`.
@@ -120,6 +134,18 @@ mod tests {
     fn nothing_to_read_would_block() {
         let (left, _right) = sys::socketpair().unwrap();
         assert_eq!(recv(left.as_raw_fd(), &mut [0; 4]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn what_is_to_be_now_blocks_not_even_on_a_blocking_socket() {
+        let (left, right) = sys::socketpair().unwrap();
+        sys::set_nonblocking(left.as_raw_fd(), false).unwrap();
+        let would_block = io::ErrorKind::WouldBlock;
+        assert_eq!(recv_now(left.as_raw_fd(), &mut [0; 4]).unwrap_err().kind(), would_block);
+        assert_eq!(send_now(left.as_raw_fd(), b"abc").unwrap(), 3);
+        assert_eq!(recv_now(right.as_raw_fd(), &mut [0; 4]).unwrap(), 3);
+        while send_now(left.as_raw_fd(), &[0; 4096]).is_ok() {}
+        assert_eq!(send_now(left.as_raw_fd(), b"x").unwrap_err().kind(), would_block);
     }
 
     #[test]

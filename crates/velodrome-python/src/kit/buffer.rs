@@ -76,6 +76,13 @@ pub(crate) fn is_data(object: &Obj) -> bool {
     }
 }
 
+/// Whether this is a bytearray or memoryview itself: no code of a subclass runs when its memory is asked for.
+pub(crate) fn is_exact_buffer(object: &Obj) -> bool {
+    let ptr = object.as_ptr();
+    // SAFETY: alive; these look only at the type.
+    unsafe { ffi::PyByteArray_CheckExact(ptr) != 0 || ffi::PyMemoryView_Check(ptr) != 0 }
+}
+
 /// A `bytes` object that waits in a write queue: no copy. Dropping one runs no foreign code.
 struct Lent(Ref);
 

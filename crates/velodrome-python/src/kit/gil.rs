@@ -1,5 +1,7 @@
 //! The one place where the interpreter's lock is let go.
 
+use std::cell::Cell;
+
 use pyo3::ffi;
 
 use super::object::{Result, status};
@@ -26,4 +28,24 @@ pub(crate) fn check_signals() -> Result<()> {
 pub(crate) fn thread_ident() -> std::ffi::c_ulong {
     // SAFETY: needs nothing.
     unsafe { ffi::PyThread_get_thread_ident() }
+}
+
+/// A number shared by all that runs under the interpreter's lock.
+pub(crate) struct Counter(Cell<u32>);
+
+// SAFETY: touched attached to the interpreter only, whose lock serialises that.
+unsafe impl Sync for Counter {}
+
+impl Counter {
+    pub(crate) const fn new() -> Self {
+        Self(Cell::new(0))
+    }
+
+    pub(crate) fn get(&self) -> u32 {
+        self.0.get()
+    }
+
+    pub(crate) fn set(&self, value: u32) {
+        self.0.set(value);
+    }
 }

@@ -12,7 +12,9 @@
 #![allow(unsafe_code, reason = "this folder is the binding's quarantine for unsafe code")]
 
 pub(crate) mod buffer;
+pub(crate) mod bytearrays;
 pub(crate) mod context;
+pub(crate) mod coroutines;
 pub(crate) mod gil;
 pub(crate) mod methods;
 pub(crate) mod module;
@@ -25,3 +27,4 @@ pub(crate) mod taking;
 #[path = "taking_3_11.rs"]
 pub(crate) mod taking;
 pub(crate) mod types;
+pub(crate) mod weak;

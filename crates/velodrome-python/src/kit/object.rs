@@ -112,6 +112,24 @@ impl Obj {
         status(unsafe { ffi::PyObject_SetAttr(self.as_ptr(), name.as_ptr(), value.as_ptr()) })
     }
 
+    /// Set an attribute of an instance as `object.__setattr__` does: past any `__setattr__` of its class.
+    pub(crate) fn set_plainly(&self, name: &Self, value: &Self) -> Result<()> {
+        // SAFETY: all are alive; attached.
+        status(unsafe { ffi::PyObject_GenericSetAttr(self.as_ptr(), name.as_ptr(), value.as_ptr()) })
+    }
+
+    /// The instance's `__dict__` itself; TypeError if it has none.
+    pub(crate) fn instance_dict(&self) -> Result<Ref> {
+        // SAFETY: alive; attached; owned or NULL.
+        unsafe { Ref::from_owned(ffi::PyObject_GenericGetDict(self.as_ptr(), std::ptr::null_mut())) }
+    }
+
+    /// `hasattr()`.
+    pub(crate) fn has_attribute(&self, name: &Self) -> bool {
+        // SAFETY: both are alive; attached; never fails.
+        unsafe { ffi::PyObject_HasAttr(self.as_ptr(), name.as_ptr()) != 0 }
+    }
+
     pub(crate) fn is_true(&self) -> Result<bool> {
         // SAFETY: self is alive; attached.
         let truth = unsafe { ffi::PyObject_IsTrue(self.as_ptr()) };
@@ -176,6 +194,15 @@ impl Obj {
     pub(crate) fn call_tuple(&self, args: &Self) -> Result<Ref> {
         // SAFETY: both are alive; anything but a tuple raises; attached.
         unsafe { Ref::from_owned(ffi::PyObject_Call(self.as_ptr(), args.as_ptr(), ptr::null_mut())) }
+    }
+
+    /// Call with keyword arguments only. The callee must not keep or change `keywords`.
+    pub(crate) fn call_keywords(&self, keywords: &Self) -> Result<Ref> {
+        // SAFETY: attached; the empty tuple is a singleton; a dict of strings; owned or NULL.
+        unsafe {
+            let empty = Ref::from_owned(ffi::PyTuple_New(0))?;
+            Ref::from_owned(ffi::PyObject_Call(self.as_ptr(), empty.as_ptr(), keywords.as_ptr()))
+        }
     }
 
     /// Call with positional arguments, then one value for each name in the tuple `names`.
@@ -270,6 +297,11 @@ pub(crate) fn long(value: i64) -> Result<Ref> {
     unsafe { Ref::from_owned(ffi::PyLong_FromLongLong(value)) }
 }
 
+/// A length as Python counts.
+pub(crate) fn index(length: usize) -> i64 {
+    i64::try_from(length).unwrap_or(i64::MAX)
+}
+
 pub(crate) fn float(value: f64) -> Result<Ref> {
     // SAFETY: attached; owned or NULL.
     unsafe { Ref::from_owned(ffi::PyFloat_FromDouble(value)) }
@@ -356,6 +388,16 @@ pub(crate) fn tuple(items: &[*mut ffi::PyObject]) -> Result<Ref> {
         }
     }
     Ok(tuple)
+}
+
+/// An item of a tuple; None for any other object.
+pub(crate) fn tuple_item(tuple: &Obj, index: usize) -> Option<Ref> {
+    // SAFETY: checked to be a tuple that is long enough; it holds the item.
+    unsafe {
+        let here = ffi::PyTuple_Check(tuple.as_ptr()) != 0
+            && ffi::PyTuple_GET_SIZE(tuple.as_ptr()).cast_unsigned() > index;
+        here.then(|| Obj::from_ptr(ffi::PyTuple_GET_ITEM(tuple.as_ptr(), index.cast_signed())).to_ref())
+    }
 }
 
 /// The UTF-8 text of a `str`; None for any other object.
@@ -451,6 +493,16 @@ pub(crate) fn raise_os_error(error: &std::io::Error) -> Raised {
     Raised
 }
 
+/// Run `body` with the pending exception, if there is one, put aside.
+pub(crate) fn with_raised_aside<R>(body: impl FnOnce() -> R) -> R {
+    let pending = if raised() { take_raised() } else { None };
+    let result = body();
+    if let Some(pending) = pending {
+        raise_exception(&pending);
+    }
+    result
+}
+
 /// Forget the pending exception.
 pub(crate) fn clear_raised() {
     // SAFETY: attached.
@@ -471,6 +523,12 @@ pub(crate) fn raised_to_leave() -> bool {
         ffi::PyErr_ExceptionMatches(ffi::PyExc_SystemExit) != 0
             || ffi::PyErr_ExceptionMatches(ffi::PyExc_KeyboardInterrupt) != 0
     }
+}
+
+/// Whether the pending exception is NotImplementedError.
+pub(crate) fn raised_not_implemented() -> bool {
+    // SAFETY: attached, and an exception is pending.
+    unsafe { ffi::PyErr_ExceptionMatches(ffi::PyExc_NotImplementedError) != 0 }
 }
 
 /// Report the pending exception to `sys.unraisablehook`, where there is nobody to raise it to.

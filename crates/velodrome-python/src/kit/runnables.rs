@@ -11,7 +11,7 @@ use velodrome_engine::ready::{Runnable, RunnableVTable, Visitor, Words};
 
 use super::context;
 use super::object::{Obj, Ref, Result};
-use crate::native::{dispatch, handle};
+use crate::native::{dispatch, fairness, handle};
 
 fn word(reference: Ref) -> *mut () {
     reference.into_ptr().cast()
@@ -73,6 +73,7 @@ unsafe fn run_step(words: Words) {
         let Some(call) = (*step.type_ptr()).tp_call else { return step.call(&[]) };
         Ref::from_owned(call(step.as_ptr(), empty_tuple(), ptr::null_mut()))
     };
+    fairness::step_begins();
     settle(context::within(&context, call), &step);
 }
 
@@ -87,6 +88,7 @@ unsafe fn run_wakeup(words: Words) {
         let this = ffi::PyCFunction_GetSelf(method.as_ptr());
         Ref::from_owned(function(this, future.as_ptr()))
     };
+    fairness::step_begins();
     settle(context::within(&context, call), &method);
 }
 

@@ -288,7 +288,7 @@ unsafe extern "C" fn tp_setattro<T: Native>(
     status
 }
 
-fn slot(number: c_int, function: *mut c_void) -> ffi::PyType_Slot {
+pub(super) fn slot(number: c_int, function: *mut c_void) -> ffi::PyType_Slot {
     ffi::PyType_Slot { slot: number, pfunc: function }
 }
 
@@ -297,7 +297,7 @@ fn forever<E>(entries: Vec<E>) -> *mut c_void {
     Box::leak(entries.into_boxed_slice()).as_mut_ptr().cast()
 }
 
-fn slots<T: Native>(members: Vec<ffi::PyMemberDef>) -> Vec<ffi::PyType_Slot> {
+fn slots<T: Native>(members: Vec<ffi::PyMemberDef>, more: Vec<ffi::PyType_Slot>) -> Vec<ffi::PyType_Slot> {
     let mut methods: Vec<_> = T::methods().into_iter().map(Method::into_def).collect();
     methods.push(ffi::PyMethodDef::zeroed());
     let mut getset: Vec<_> = T::getset().into_iter().map(GetSet::into_def).collect();
@@ -314,6 +314,7 @@ fn slots<T: Native>(members: Vec<ffi::PyMemberDef>) -> Vec<ffi::PyType_Slot> {
         slot(ffi::Py_tp_getset, forever(getset)),
         slot(ffi::Py_tp_members, forever(members)),
     ];
+    slots.extend(more);
     optional_slots::<T>(&mut slots);
     slots.push(slot(0, ptr::null_mut()));
     slots
@@ -371,6 +372,11 @@ fn basic_size(base: &Obj) -> Result<usize> {
 
 /// Make the type, on top of `base` (None: `object`), and remember its layout.
 pub(crate) fn make_type<T: Native>(base: Option<&Obj>) -> Result<Ref> {
+    make_type_with::<T>(base, Vec::new())
+}
+
+/// The same with further slots.
+pub(super) fn make_type_with<T: Native>(base: Option<&Obj>, more: Vec<ffi::PyType_Slot>) -> Result<Ref> {
     let base_size = base.map_or(Ok(size_of::<ffi::PyObject>()), basic_size)?;
     let offset = base_size.next_multiple_of(align_of::<T>());
     let words = (offset + size_of::<T>()).next_multiple_of(size_of::<usize>());
@@ -385,7 +391,7 @@ pub(crate) fn make_type<T: Native>(base: Option<&Obj>) -> Result<Ref> {
     let mut members = members;
     members.push(ffi::PyMemberDef::default());
     T::layout().offset.store(offset, Ordering::Relaxed);
-    let mut slots = slots::<T>(members);
+    let mut slots = slots::<T>(members, more);
     let mut spec = ffi::PyType_Spec {
         name: T::NAME.as_ptr(),
         basicsize: c_int::try_from(size).map_err(|_| type_error("a base type is too large"))?,
@@ -398,6 +404,34 @@ pub(crate) fn make_type<T: Native>(base: Option<&Obj>) -> Result<Ref> {
     let made = unsafe { Ref::from_owned(ffi::PyType_FromSpecWithBases(&raw mut spec, bases))? };
     T::layout().type_object.store(made.as_ptr().cast(), Ordering::Relaxed);
     // One count for the layout: native code makes objects of the type for as long as the process lives.
+    std::mem::forget(made.clone());
+    Ok(made)
+}
+
+/// Make a subclass of a Python class that adds methods and nothing else, so that instances of `base` can become its
+/// instances by assignment to `__class__`. T has no size: there is no value, and `This<T>` is the object alone.
+pub(crate) fn make_overlay<T: Native>(base: &Obj) -> Result<Ref> {
+    const { assert!(size_of::<T>() == 0 && align_of::<T>() == 1) };
+    let mut methods: Vec<_> = T::methods().into_iter().map(Method::into_def).collect();
+    methods.push(ffi::PyMethodDef::zeroed());
+    let mut slots = vec![
+        slot(ffi::Py_tp_doc, T::DOC.as_ptr().cast_mut().cast()),
+        slot(ffi::Py_tp_methods, forever(methods)),
+    ];
+    optional_slots::<T>(&mut slots);
+    slots.push(slot(0, ptr::null_mut()));
+    let mut spec = ffi::PyType_Spec {
+        name: T::NAME.as_ptr(),
+        // As the base's.
+        basicsize: 0,
+        itemsize: 0,
+        flags: (ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_BASETYPE) as u32,
+        slots: slots.as_mut_ptr(),
+    };
+    // SAFETY: attached; spec and slots live until the call returns, the tables they point to for ever.
+    let made = unsafe { Ref::from_owned(ffi::PyType_FromSpecWithBases(&raw mut spec, base.as_ptr()))? };
+    T::layout().type_object.store(made.as_ptr().cast(), Ordering::Relaxed);
+    // One count for the layout: native code looks for the type for as long as the process lives.
     std::mem::forget(made.clone());
     Ok(made)
 }

@@ -9,7 +9,7 @@ use velodrome_engine::event_loop::EventLoop;
 use velodrome_engine::timers::TimerKey;
 
 use super::listener::Listeners;
-use super::watching::Watches;
+use super::watches::Watches;
 use super::{dispatch, listener, running, scheduling, watching};
 use crate::kit::gil::thread_ident;
 use crate::kit::methods::{GetSet, Method};
@@ -47,7 +47,9 @@ pub(crate) struct Loop {
     pub(super) task_factory: Slot,
     /// Handed out for callbacks that no one can cancel.
     pub(super) spent: Slot,
-    pub(super) watches: Watches,
+    /// `{"loop": self}`, with which futures are made: a dict per future would cost a quarter of each.
+    pub(super) future_keywords: Slot,
+    pub(super) watches: Rc<Watches>,
     pub(super) listeners: Listeners,
 }
 
@@ -103,6 +105,7 @@ impl Loop {
 
     fn shut(&self) {
         self.closed.set(true);
+        drop(self.future_keywords.take());
         self.watches.clear();
         self.listeners.clear();
         let engine = self.engine.take();
@@ -269,7 +272,8 @@ impl Native for Loop {
             parked: Cell::default(),
             task_factory: Slot::default(),
             spent: Slot::new(super::handle::spent()?),
-            watches: Watches::default(),
+            future_keywords: Slot::default(),
+            watches: Rc::default(),
             listeners: Listeners::default(),
         })
     }
@@ -288,6 +292,7 @@ impl Native for Loop {
         all.extend(scheduling::methods());
         all.extend(running::methods());
         all.extend(watching::methods());
+        all.extend(super::sockets::methods());
         all.extend(listener::methods());
         all
     }
@@ -307,6 +312,7 @@ impl Native for Loop {
     fn traverse(&self, visit: &mut Visit) {
         visit.slot(&self.task_factory);
         visit.slot(&self.spent);
+        visit.slot(&self.future_keywords);
         if let Ok(engine) = self.engine.try_borrow()
             && let Some(engine) = &*engine
         {

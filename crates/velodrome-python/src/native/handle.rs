@@ -394,6 +394,11 @@ pub(crate) fn set_key(handle: &Obj, key: TimerKey) -> Result<()> {
     Ok(())
 }
 
+/// Whether this is a native handle.
+pub(crate) fn is_handle(object: &Obj) -> bool {
+    This::<Handle>::of(object).is_some()
+}
+
 /// Run a native handle from the ready queue.
 pub(crate) fn run(handle: &Obj) {
     if let Some(this) = This::<Handle>::of(handle) {

@@ -8,7 +8,9 @@ use super::event_loop::Loop;
 use super::handle;
 use crate::kit::methods::{Args, Method};
 use crate::kit::names::{Imported, Name, Names};
-use crate::kit::object::{Obj, Ref, Result, float, none, runtime_error, type_error, value_error};
+use crate::kit::object::{
+    Obj, Ref, Result, dict, dict_set, float, none, runtime_error, type_error, value_error,
+};
 use crate::kit::runnables;
 use crate::kit::types::This;
 
@@ -18,6 +20,7 @@ static FUTURE: Imported = Imported::new("asyncio.futures", "Future");
 static CREATE_TASK: Imported = Imported::new("velodrome._support", "create_task");
 static CALL_AT: Name = Name::new("call_at");
 static CHECK_CALLBACK: Name = Name::new("_check_callback");
+static LOOP: Name = Name::new("loop");
 static LOOP_NAME: Names<1> = Names::new(["loop"]);
 
 const NANOS: f64 = 1e9;
@@ -190,7 +193,21 @@ fn time(this: This<'_, Loop>) -> Result<Ref> {
 }
 
 fn create_future(this: This<'_, Loop>) -> Result<Ref> {
-    FUTURE.get()?.call_named(&[this.object()], 1, LOOP_NAME.get()?)
+    new_future(this)
+}
+
+/// A future of the loop.
+pub(super) fn new_future(this: This<'_, Loop>) -> Result<Ref> {
+    let keywords = match this.future_keywords.get() {
+        Some(keywords) => keywords,
+        None => {
+            let made = dict()?;
+            dict_set(&made, LOOP.get()?, this.object())?;
+            this.future_keywords.set(made.clone());
+            made
+        }
+    };
+    FUTURE.get()?.call_keywords(&keywords)
 }
 
 /// The plain case natively; a factory, debug mode or any keyword goes through this Python's own method, so that names,

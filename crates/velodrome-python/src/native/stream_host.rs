@@ -10,7 +10,7 @@ use velodrome_engine::transport::{Cause, Protocol, Received, Recv};
 
 use super::event_loop::Loop;
 use super::transport::{Transport, log_if_debugging, wake_empty_waiter};
-use super::{dispatch, extra, watching};
+use super::{dispatch, extra, reader, watching};
 use crate::kit::buffer::View;
 use crate::kit::context;
 use crate::kit::names::{Imported, Name};
@@ -19,6 +19,7 @@ use crate::kit::object::{
     raised_to_leave, runtime_error, take_raised,
 };
 use crate::kit::types::{This, new_object};
+use crate::kit::weak;
 
 static CONNECTION_MADE: Name = Name::new("connection_made");
 static DATA_RECEIVED: Name = Name::new("data_received");
@@ -132,17 +133,30 @@ fn deliver(this: This<'_, Transport>, data: &Obj) {
     }
 }
 
+/// For a stream reader straight into its buffer; for anybody else as a bytes object that is to be delivered.
+fn take_in(this: This<'_, Transport>, data: &[u8]) -> Result<Option<Ref>> {
+    let reader = this.reader.get();
+    if let Some(reader) = reader.as_deref().and_then(weak::referent)
+        && reader::feed(&reader, data)?
+    {
+        return Ok(None);
+    }
+    bytes(data).map(Some)
+}
+
 fn receive_bytes(this: This<'_, Transport>, recv: Recv<'_>) -> Received {
     let Ok(stream) = this.stream() else { return Received::Nothing };
     let (received, data) = stream.hub().with_scratch(|buffer| {
         let received = recv(buffer);
-        let filled = received.as_ref().ok().filter(|count| **count > 0).map(|count| bytes(&buffer[..*count]));
-        (received, filled)
+        let filled = received.as_ref().ok().filter(|count| **count > 0);
+        let data = filled.map(|count| take_in(this, &buffer[..*count]));
+        (received, data)
     });
     match data {
         None => return Received::from_io(received),
-        Some(Ok(data)) => deliver(this, &data),
-        Some(Err(Raised)) => read_failed(this, "Fatal read error on socket transport"),
+        Some(Ok(Some(data))) => deliver(this, &data),
+        Some(Ok(None)) => {}
+        Some(Err(Raised)) => read_failed(this, "Fatal error: protocol.data_received() call failed."),
     }
     Received::Bytes
 }
@@ -238,9 +252,14 @@ fn let_go(this: This<'_, Transport>) {
     if detached.and(failed).is_err() {
         dispatch::step_failed(this.object());
     }
-    for slot in
-        [&this.protocol, &this.event_loop, &this.opened_context, &this.read_context, &this.lost_context]
-    {
+    for slot in [
+        &this.protocol,
+        &this.reader,
+        &this.event_loop,
+        &this.opened_context,
+        &this.read_context,
+        &this.lost_context,
+    ] {
         drop(slot.take());
     }
 }

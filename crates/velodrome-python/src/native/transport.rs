@@ -26,6 +26,8 @@ use crate::kit::taking::FALSY_LINES_ARE_NONE;
 use crate::kit::types::{Layout, Native, This, Visit, held, make_type as make_native};
 
 static BUFFERED_PROTOCOL: Imported = Imported::new("asyncio.protocols", "BufferedProtocol");
+static STREAM_PROTOCOL: Imported = Imported::new("asyncio.streams", "StreamReaderProtocol");
+static ADOPT_STREAMS: Imported = Imported::new("velodrome._streams", "adopt");
 static FATAL_ERROR: Imported = Imported::new("velodrome._support", "fatal_error");
 static TOO_MANY_WRITES: Imported = Imported::new("velodrome._support", "too_many_writes");
 static UNCLOSED: Imported = Imported::new("velodrome._support", "unclosed_transport");
@@ -64,6 +66,8 @@ pub(crate) struct Transport {
     pub(super) protocol: Slot,
     /// The protocol is a BufferedProtocol.
     pub(super) buffered: Cell<bool>,
+    /// A weak reference to the stream reader that is fed natively.
+    pub(super) reader: Slot,
     /// The `_extra` dict, once somebody brought or asked for it.
     pub(super) extra: Slot,
     /// The Python socket: the user's, which owns the descriptor, or one made on demand, which does not.
@@ -91,10 +95,11 @@ impl Drop for Transport {
 }
 
 impl Transport {
-    fn slots(&self) -> [&Slot; 11] {
+    fn slots(&self) -> [&Slot; 12] {
         [
             &self.event_loop,
             &self.protocol,
+            &self.reader,
             &self.extra,
             &self.socket,
             &self.public_socket,
@@ -108,6 +113,15 @@ impl Transport {
     }
 }
 
+/// What is to be fed natively behind an exact `StreamReaderProtocol`: a weak reference to its reader.
+fn streams_of(protocol: &Obj) -> Result<Option<Ref>> {
+    if protocol.type_ptr().cast() != STREAM_PROTOCOL.get()?.as_ptr() {
+        return Ok(None);
+    }
+    let reader = ADOPT_STREAMS.get()?.call(&[protocol])?;
+    Ok((!reader.is_none()).then_some(reader))
+}
+
 impl<'a> This<'a, Transport> {
     pub(crate) fn stream(self) -> Result<&'a Rc<Stream>> {
         self.value().stream.get().ok_or_else(|| runtime_error("the transport was not opened"))
@@ -116,6 +130,7 @@ impl<'a> This<'a, Transport> {
     /// Set the protocol, and learn how it wants to read.
     pub(crate) fn set_protocol(self, protocol: &Obj) -> Result<()> {
         self.buffered.set(protocol.is_instance(BUFFERED_PROTOCOL.get()?)?);
+        drop(self.reader.replace(streams_of(protocol)?));
         self.protocol.set(protocol.to_ref());
         Ok(())
     }
@@ -169,7 +184,7 @@ impl<'a> This<'a, Transport> {
     }
 }
 
-fn write(this: This<'_, Transport>, data: &Obj) -> Result<Ref> {
+pub(super) fn write(this: This<'_, Transport>, data: &Obj) -> Result<Ref> {
     if let Some(bytes) = exact_bytes(data) {
         this.admit("write")?;
         return this.settle(this.stream()?.write(bytes, || lend(data)));
@@ -395,7 +410,14 @@ impl Native for Transport {
 
     fn clear(&self) {
         // The socket stays: dropping it would close a descriptor that the engine owns.
-        for slot in [&self.protocol, &self.extra, &self.server, &self.empty_waiter, &self.lost_exception] {
+        for slot in [
+            &self.protocol,
+            &self.reader,
+            &self.extra,
+            &self.server,
+            &self.empty_waiter,
+            &self.lost_exception,
+        ] {
             drop(slot.take());
         }
     }

@@ -3,102 +3,21 @@
 //! The user may close a descriptor the moment it is removed here, or without removing it at all; so every change goes
 //! to the kernel at once, and one that fails is an OSError there and then.
 
-use std::cell::RefCell;
 use std::os::fd::RawFd;
-use std::rc::Rc;
 
-use velodrome_engine::driver::{Interest, Readiness};
+use velodrome_engine::driver::Interest;
 use velodrome_engine::event_loop::EventLoop;
-use velodrome_engine::reactor::{Registration, Source};
-use velodrome_engine::ready::Visitor;
 
 use super::event_loop::Loop;
 use super::handle;
 use crate::kit::methods::{Args, Method};
 use crate::kit::names::Name;
 use crate::kit::object::{
-    Obj, Ref, Result, Slot, boolean, clear_raised, long, none, raise_os_error, raised, text, value_error,
+    Obj, Ref, Result, boolean, clear_raised, long, none, raise_os_error, raised, text, value_error,
 };
 use crate::kit::types::This;
 
 static FILENO: Name = Name::new("fileno");
-
-/// Who reads and who writes one descriptor.
-#[derive(Default)]
-struct Watch {
-    reader: Slot,
-    writer: Slot,
-}
-
-impl Watch {
-    fn slot(&self, side: Interest) -> &Slot {
-        if side == Interest::READ { &self.reader } else { &self.writer }
-    }
-
-    fn interest(&self) -> Interest {
-        let read = if self.reader.is_empty() { Interest::NONE } else { Interest::READ };
-        if self.writer.is_empty() { read } else { read.union(Interest::WRITE) }
-    }
-}
-
-impl Source for Watch {
-    fn ready(self: Rc<Self>, readiness: Readiness) {
-        for (wanted, slot) in [(Readiness::READ, &self.reader), (Readiness::WRITE, &self.writer)] {
-            if readiness.contains(wanted)
-                && let Some(callback) = slot.get()
-            {
-                handle::run(&callback);
-            }
-        }
-    }
-
-    fn visit(&self, visitor: Visitor<'_>) {
-        for slot in [&self.reader, &self.writer] {
-            if !slot.is_empty() {
-                visitor(slot.as_ptr().cast());
-            }
-        }
-    }
-
-    fn abandon(&self) {
-        drop(self.reader.take());
-        drop(self.writer.take());
-    }
-}
-
-struct Entry {
-    watch: Rc<Watch>,
-    registration: Rc<Registration>,
-}
-
-/// The watches of a loop, by descriptor.
-#[derive(Default)]
-pub(crate) struct Watches(RefCell<Vec<Option<Rc<Entry>>>>);
-
-impl Watches {
-    fn find(&self, fd: RawFd) -> Option<Rc<Entry>> {
-        self.0.borrow().get(usize::try_from(fd).ok()?)?.clone()
-    }
-
-    fn insert(&self, fd: RawFd, entry: Entry) {
-        let Ok(index) = usize::try_from(fd) else { return };
-        let mut all = self.0.borrow_mut();
-        if index >= all.len() {
-            all.resize_with(index + 1, || None);
-        }
-        all[index] = Some(Rc::new(entry));
-    }
-
-    fn remove(&self, fd: RawFd) {
-        let entry = usize::try_from(fd).ok().and_then(|index| self.0.borrow_mut().get_mut(index)?.take());
-        drop(entry);
-    }
-
-    /// Forget all, when the loop closes: the engine deregisters.
-    pub(crate) fn clear(&self) {
-        drop(self.0.take());
-    }
-}
 
 /// Watch one side of `fd` with `callback`, which replaces (and cancels) the one before.
 fn add(this: This<'_, Loop>, args: Args<'_>, side: Interest) -> Result<Ref> {
@@ -106,30 +25,22 @@ fn add(this: This<'_, Loop>, args: Args<'_>, side: Interest) -> Result<Ref> {
     let callback = args.required(1, "add_reader", "callback")?;
     let engine = this.engine_shared()?;
     let made = handle::new(this, callback, args, 2, None)?;
+    let hub = engine.hub();
     let entry = match this.watches.find(fd) {
-        Some(entry) => entry,
-        None => return begin(this, &engine, fd, side, made),
+        Some(entry) if !entry.is_idle() => entry,
+        _ => {
+            // A lease is no one's any more: the number may be another file's by now.
+            this.watches.end(hub, fd);
+            this.watches.begin(hub, fd, side, &made).map_err(|error| raise_os_error(&error))?;
+            return Ok(made);
+        }
     };
     let wider = entry.watch.interest().union(side);
-    engine
-        .hub()
-        .reactor
-        .set_interest_now(&entry.registration, wider)
-        .map_err(|error| raise_os_error(&error))?;
+    hub.reactor.set_interest_now(&entry.registration, wider).map_err(|error| raise_os_error(&error))?;
     let before = entry.watch.slot(side).replace(Some(made.clone()));
     if let Some(before) = before {
         handle::cancel(&before);
     }
-    Ok(made)
-}
-
-fn begin(this: This<'_, Loop>, engine: &EventLoop, fd: RawFd, side: Interest, made: Ref) -> Result<Ref> {
-    let watch = Rc::new(Watch::default());
-    watch.slot(side).set(made.clone());
-    let source: Rc<dyn Source> = Rc::clone(&watch) as Rc<dyn Source>;
-    let registered = engine.hub().reactor.register(fd, source, side);
-    let registration = registered.map_err(|error| raise_os_error(&error))?;
-    this.watches.insert(fd, Entry { watch, registration });
     Ok(made)
 }
 
@@ -141,13 +52,7 @@ fn remove(this: This<'_, Loop>, fd: &Obj, side: Interest) -> Result<Ref> {
     };
     let Some(entry) = this.watches.find(removed_descriptor(fd)?) else { return Ok(boolean(false)) };
     let before = entry.watch.slot(side).take();
-    let rest = entry.watch.interest();
-    if rest.is_none() {
-        unwatch(this, &engine, entry.registration.fd());
-    } else {
-        // Narrowing fails only for a descriptor that is closed already.
-        let _ = engine.hub().reactor.set_interest_now(&entry.registration, rest);
-    }
+    this.watches.leave(engine.hub(), &entry);
     if let Some(before) = &before {
         handle::cancel(before);
     }
@@ -156,10 +61,7 @@ fn remove(this: This<'_, Loop>, fd: &Obj, side: Interest) -> Result<Ref> {
 
 /// Stop watching `fd` altogether: a transport takes its number over.
 pub(crate) fn unwatch(this: This<'_, Loop>, engine: &EventLoop, fd: RawFd) {
-    if let Some(entry) = this.watches.find(fd) {
-        this.watches.remove(fd);
-        drop(engine.hub().reactor.deregister(&entry.registration));
-    }
+    this.watches.end(engine.hub(), fd);
 }
 
 /// A descriptor's number, as `selectors` reads it: an int, or an object with `fileno()`.

@@ -1,0 +1,249 @@
+//! What native code does to a stream reader, whose state stays in asyncio's own attributes: feeding it, and taking
+//! from it. `_core.StreamReader` is asyncio's class with other methods; an exact `asyncio.StreamReader` becomes one
+//! when a transport of ours begins to feed it, and an ordinary one again when somebody overrides a method on it.
+
+use std::ffi::CStr;
+
+use super::reading::{self, Wanted};
+use super::watches::wake;
+use crate::kit::bytearrays::ByteArray;
+use crate::kit::methods::{Args, Method};
+use crate::kit::names::{Imported, Name};
+use crate::kit::object::{
+    Obj, Ref, Result, boolean, clear_raised, dict_get, dict_set, index, none, raised_not_implemented,
+    same_text,
+};
+use crate::kit::types::{Layout, Native, This, Visit, make_overlay};
+
+static ASYNCIO_READER: Imported = Imported::new("asyncio.streams", "StreamReader");
+static CLASS: Name = Name::new("__class__");
+static BUFFER: Name = Name::new("_buffer");
+static EOF: Name = Name::new("_eof");
+static EXCEPTION: Name = Name::new("_exception");
+static LIMIT: Name = Name::new("_limit");
+static LOOP: Name = Name::new("_loop");
+static PAUSED: Name = Name::new("_paused");
+static TRANSPORT: Name = Name::new("_transport");
+static WAITER: Name = Name::new("_waiter");
+static PAUSE_READING: Name = Name::new("pause_reading");
+static RESUME_READING: Name = Name::new("resume_reading");
+
+/// asyncio's class with native methods; it adds no storage.
+pub(crate) struct StreamReader;
+
+pub(crate) fn make_type() -> Result<Ref> {
+    make_overlay::<StreamReader>(ASYNCIO_READER.get()?)
+}
+
+/// A reader's attributes, as asyncio names them, read from the instance's dict: an attribute look-up asks the classes
+/// first, and there are some ten of them in a message.
+pub(super) struct State<'a> {
+    reader: &'a Obj,
+    dict: Ref,
+}
+
+impl<'a> State<'a> {
+    pub(super) fn of(reader: &'a Obj) -> Result<Self> {
+        Ok(Self { reader, dict: reader.instance_dict()? })
+    }
+
+    pub(super) fn reader(&self) -> &'a Obj {
+        self.reader
+    }
+
+    fn get(&self, name: &Name) -> Result<Ref> {
+        let name = name.get()?;
+        match dict_get(&self.dict, name)? {
+            Some(found) => Ok(found),
+            // Missing, or a class attribute: asyncio would say so.
+            None => self.reader.getattr(name),
+        }
+    }
+
+    fn set(&self, name: &Name, value: &Obj) -> Result<()> {
+        dict_set(&self.dict, name.get()?, value)
+    }
+
+    pub(super) fn buffer(&self) -> Result<Ref> {
+        self.get(&BUFFER)
+    }
+
+    pub(super) fn eof(&self) -> Result<bool> {
+        self.get(&EOF)?.is_true()
+    }
+
+    pub(super) fn exception(&self) -> Result<Option<Ref>> {
+        self.get(&EXCEPTION).map(unless_none)
+    }
+
+    pub(super) fn limit(&self) -> Result<usize> {
+        Ok(usize::try_from(self.get(&LIMIT)?.as_long()?).unwrap_or(0))
+    }
+
+    pub(super) fn event_loop(&self) -> Result<Ref> {
+        self.get(&LOOP)
+    }
+
+    pub(super) fn waiter(&self) -> Result<Option<Ref>> {
+        self.get(&WAITER).map(unless_none)
+    }
+
+    pub(super) fn set_waiter(&self, waiter: &Obj) -> Result<()> {
+        self.set(&WAITER, waiter)
+    }
+
+    fn is_paused(&self) -> Result<bool> {
+        self.get(&PAUSED)?.is_true()
+    }
+
+    /// `if self._paused: …resume_reading()`
+    pub(super) fn resume(&self) -> Result<()> {
+        if self.is_paused()? {
+            self.set(&PAUSED, &boolean(false))?;
+            self.get(&TRANSPORT)?.call_method(RESUME_READING.get()?, [])?;
+        }
+        Ok(())
+    }
+
+    /// asyncio's `_maybe_resume_transport`.
+    pub(super) fn resume_if_short(&self, buffered: usize) -> Result<()> {
+        if self.is_paused()? && buffered <= self.limit()? {
+            return self.resume();
+        }
+        Ok(())
+    }
+
+    /// Pause the transport for a buffer that is too long, as `feed_data` does.
+    fn pause(&self) -> Result<()> {
+        let transport = self.get(&TRANSPORT)?;
+        if transport.is_none() || self.is_paused()? {
+            return Ok(());
+        }
+        match transport.call_method(PAUSE_READING.get()?, []) {
+            Ok(_) => self.set(&PAUSED, &boolean(true)),
+            Err(_) if raised_not_implemented() => {
+                // It will have to be buffered, all of it.
+                clear_raised();
+                self.set(&TRANSPORT, &none())
+            }
+            Err(raised) => Err(raised),
+        }
+    }
+}
+
+fn unless_none(value: Ref) -> Option<Ref> {
+    (!value.is_none()).then_some(value)
+}
+
+/// `reader.feed_data(data)`. False if that is not for native code to do.
+pub(super) fn feed(reader: &Obj, data: &[u8]) -> Result<bool> {
+    if !is_native(reader) {
+        return Ok(false);
+    }
+    let state = State::of(reader)?;
+    let buffer = state.buffer()?;
+    let Some(buffer) = ByteArray::exact(&buffer) else { return Ok(false) };
+    if state.eof()? {
+        return Ok(false);
+    }
+    buffer.append(data)?;
+    if let Some(waiter) = state.waiter()? {
+        state.set_waiter(&none())?;
+        wake(&waiter)?;
+    }
+    if buffer.len() > state.limit()?.saturating_mul(2) {
+        state.pause()?;
+    }
+    Ok(true)
+}
+
+/// Whether a reader has the native methods.
+pub(super) fn is_native(reader: &Obj) -> bool {
+    reader.type_ptr() == StreamReader::layout().type_ptr()
+}
+
+impl Native for StreamReader {
+    const NAME: &'static CStr = c"velodrome._core.StreamReader";
+    const DOC: &'static CStr = c"asyncio.StreamReader with native methods.";
+    const WATCHES_ATTRIBUTES: bool = true;
+
+    fn layout() -> &'static Layout {
+        static LAYOUT: Layout = Layout::new();
+        &LAYOUT
+    }
+
+    fn methods() -> Vec<Method> {
+        vec![
+            Method::fast::<Self, _>(c"read", read, c"Read up to n bytes; all of them if n is negative."),
+            Method::fast::<Self, _>(c"readline", readline, c"Read up to the end of the line."),
+            Method::fast::<Self, _>(c"readuntil", readuntil, c"Read up to a separator."),
+            Method::fast::<Self, _>(c"readexactly", readexactly, c"Read n bytes."),
+        ]
+    }
+
+    fn traverse(&self, _visit: &mut Visit) {}
+
+    fn clear(&self) {}
+
+    /// Whoever overrides a method on the object gets the object that asyncio made.
+    fn attribute_changed(this: This<'_, Self>, name: &Obj) {
+        let overrides = || -> Result<bool> {
+            let class = ASYNCIO_READER.get()?;
+            Ok(!same_text(name, CLASS.get()?) && class.has_attribute(name))
+        };
+        if overrides().unwrap_or(false)
+            && let (Ok(name), Ok(class)) = (CLASS.get(), ASYNCIO_READER.get())
+            && this.object().set_plainly(name, class).is_err()
+        {
+            clear_raised();
+        }
+    }
+}
+
+type Reader<'a> = This<'a, StreamReader>;
+
+/// An argument that is an int and fits.
+fn number(args: Args<'_>) -> Option<i64> {
+    let number = args.get(0).filter(|number| number.is_int())?.as_long();
+    if number.is_err() {
+        clear_raised();
+    }
+    number.ok()
+}
+
+fn read(this: Reader<'_>, args: Args<'_>) -> Result<Ref> {
+    static INHERITED: Imported = Imported::new("velodrome._streams", "read");
+    let wanted = match (args.len(), number(args)) {
+        (0, _) => Some(Wanted::All),
+        (1, Some(n)) => Some(usize::try_from(n).map_or(Wanted::All, Wanted::Some)),
+        _ => None,
+    };
+    reading::begin(this.object(), args, wanted, &INHERITED)
+}
+
+fn readexactly(this: Reader<'_>, args: Args<'_>) -> Result<Ref> {
+    static INHERITED: Imported = Imported::new("velodrome._streams", "readexactly");
+    let wanted = number(args).filter(|_| args.len() == 1).and_then(|n| usize::try_from(n).ok());
+    reading::begin(this.object(), args, wanted.map(Wanted::Exactly), &INHERITED)
+}
+
+fn readline(this: Reader<'_>, args: Args<'_>) -> Result<Ref> {
+    static INHERITED: Imported = Imported::new("velodrome._streams", "readline");
+    let wanted = (args.len() == 0).then(Wanted::line);
+    reading::begin(this.object(), args, wanted, &INHERITED)
+}
+
+fn readuntil(this: Reader<'_>, args: Args<'_>) -> Result<Ref> {
+    static INHERITED: Imported = Imported::new("velodrome._streams", "readuntil");
+    let wanted = match args.len() {
+        0 => Wanted::until(b"\n"),
+        1 => args.get(0).and_then(crate::kit::buffer::exact_bytes).and_then(Wanted::until),
+        _ => None,
+    };
+    reading::begin(this.object(), args, wanted, &INHERITED)
+}
+
+/// How long a buffer is, as an exception says it.
+pub(super) fn length(count: usize) -> Result<Ref> {
+    crate::kit::object::long(index(count))
+}

@@ -1,0 +1,208 @@
+//! Who watches which descriptor of the user's: callbacks of `add_reader`, and operations that wait for a socket.
+//!
+//! A callback is watched for until it is removed. An operation leaves its watch when it is done, but the kernel is
+//! left to go on watching: the next operation on the same socket then needs no system call to wait. Such a lease is
+//! found again by the socket's identity, through a weak reference, because a socket that nobody else holds must close;
+//! and any event that comes while nobody waits ends it.
+
+use std::cell::{Cell, RefCell};
+use std::os::fd::RawFd;
+use std::rc::Rc;
+
+use velodrome_engine::driver::{Interest, Readiness};
+use velodrome_engine::hub::Hub;
+use velodrome_engine::reactor::{Registration, Source};
+use velodrome_engine::ready::Visitor;
+
+use super::{dispatch, handle};
+use crate::kit::names::Name;
+use crate::kit::object::{Obj, Raised, Result, Slot, clear_raised, none, with_raised_aside};
+use crate::kit::weak;
+
+static DONE: Name = Name::new("done");
+static SET_RESULT: Name = Name::new("set_result");
+
+/// Who reads and who writes one descriptor: a handle, or the future of an operation.
+pub(super) struct Watch {
+    hub: Rc<Hub>,
+    fd: RawFd,
+    reader: Slot,
+    writer: Slot,
+    /// A weak reference to the socket whose operations have waited here.
+    socket: Slot,
+    /// The last receive took less than it could have: until the kernel reports, there is nothing to read.
+    drained: Cell<bool>,
+}
+
+impl Watch {
+    pub(super) fn slot(&self, side: Interest) -> &Slot {
+        if side == Interest::READ { &self.reader } else { &self.writer }
+    }
+
+    pub(super) fn interest(&self) -> Interest {
+        let read = if self.reader.is_empty() { Interest::NONE } else { Interest::READ };
+        if self.writer.is_empty() { read } else { read.union(Interest::WRITE) }
+    }
+
+    fn tell(&self, side: Interest) {
+        let Some(waits) = self.slot(side).get() else { return };
+        if handle::is_handle(&waits) {
+            return handle::run(&waits);
+        }
+        drop(self.slot(side).take());
+        if let Some(registration) = self.hub.reactor.registration_of(self.fd) {
+            self.hub.reactor.rest(&registration, self.interest());
+        }
+        if wake(&waits).is_err() {
+            dispatch::step_failed(&waits);
+        }
+    }
+}
+
+/// Tell who awaits a future that its time has come; it may have been cancelled meanwhile.
+pub(super) fn wake(future: &Obj) -> Result<()> {
+    match future.call_method(SET_RESULT.get()?, [&*none()]) {
+        Ok(_) => Ok(()),
+        Err(Raised) => with_raised_aside(|| future.call_method(DONE.get()?, [])?.is_true()).and_then(forgive),
+    }
+}
+
+/// The complaint that a future is done already is no news.
+fn forgive(done: bool) -> Result<()> {
+    if !done {
+        return Err(Raised);
+    }
+    clear_raised();
+    Ok(())
+}
+
+impl Source for Watch {
+    fn ready(self: Rc<Self>, readiness: Readiness) {
+        if readiness.contains(Readiness::READ) {
+            self.tell(Interest::READ);
+        }
+        if readiness.contains(Readiness::WRITE) {
+            self.tell(Interest::WRITE);
+        }
+    }
+
+    fn visit(&self, visitor: Visitor<'_>) {
+        for slot in [&self.reader, &self.writer, &self.socket] {
+            if !slot.is_empty() {
+                visitor(slot.as_ptr().cast());
+            }
+        }
+    }
+
+    fn abandon(&self) {
+        for slot in [&self.reader, &self.writer, &self.socket] {
+            drop(slot.take());
+        }
+    }
+}
+
+/// A watch and its place in the reactor.
+pub(super) struct Entry {
+    pub(super) watch: Rc<Watch>,
+    pub(super) registration: Rc<Registration>,
+}
+
+impl Entry {
+    /// Whether operations of this very socket have waited here.
+    pub(super) fn is_of(&self, socket: &Obj) -> bool {
+        let reference = self.watch.socket.get();
+        reference.as_deref().and_then(weak::referent).is_some_and(|found| found.is(socket))
+    }
+
+    /// Make it the socket's own.
+    pub(super) fn adopt(&self, socket: &Obj) -> Result<()> {
+        self.watch.socket.set(weak::reference(socket)?);
+        Ok(())
+    }
+
+    /// Whether nobody waits: a lease between two operations.
+    pub(super) fn is_idle(&self) -> bool {
+        self.watch.interest().is_none()
+    }
+
+    /// Whether there was nothing more to read when it was last tried, and the kernel has had nothing to report since.
+    pub(super) fn is_drained(&self) -> bool {
+        self.watch.drained.get() && self.registration.armed().contains(Interest::READ)
+    }
+
+    /// Note how a receive went.
+    pub(super) fn note_drained(&self, drained: bool) {
+        self.watch.drained.set(drained);
+    }
+}
+
+/// The watches of a loop, by descriptor.
+#[derive(Default)]
+pub(crate) struct Watches(RefCell<Vec<Option<Rc<Entry>>>>);
+
+impl Watches {
+    pub(super) fn find(&self, fd: RawFd) -> Option<Rc<Entry>> {
+        self.0.borrow().get(usize::try_from(fd).ok()?)?.clone()
+    }
+
+    /// Begin to watch one side of `fd` for `waits`.
+    pub(super) fn begin(
+        &self,
+        hub: &Rc<Hub>,
+        fd: RawFd,
+        side: Interest,
+        waits: &Obj,
+    ) -> std::io::Result<Rc<Entry>> {
+        let watch = Rc::new(Watch {
+            hub: Rc::clone(hub),
+            fd,
+            reader: Slot::default(),
+            writer: Slot::default(),
+            socket: Slot::default(),
+            drained: Cell::new(false),
+        });
+        watch.slot(side).set(waits.to_ref());
+        let registration = hub.reactor.register(fd, Rc::clone(&watch) as Rc<dyn Source>, side)?;
+        let entry = Rc::new(Entry { watch, registration });
+        self.insert(fd, &entry);
+        Ok(entry)
+    }
+
+    fn insert(&self, fd: RawFd, entry: &Rc<Entry>) {
+        let Ok(index) = usize::try_from(fd) else { return };
+        let mut all = self.0.borrow_mut();
+        if index >= all.len() {
+            all.resize_with(index + 1, || None);
+        }
+        all[index] = Some(Rc::clone(entry));
+    }
+
+    /// Stop watching `fd` altogether.
+    pub(super) fn end(&self, hub: &Hub, fd: RawFd) {
+        let index = usize::try_from(fd).ok();
+        let entry = index.and_then(|index| self.0.borrow_mut().get_mut(index)?.take());
+        if let Some(entry) = entry {
+            drop(hub.reactor.deregister(&entry.registration));
+        }
+    }
+
+    /// One who waited has left: keep for the others, or end.
+    pub(super) fn leave(&self, hub: &Hub, entry: &Rc<Entry>) {
+        let fd = entry.registration.fd();
+        if !self.find(fd).is_some_and(|found| Rc::ptr_eq(&found, entry)) {
+            return;
+        }
+        let rest = entry.watch.interest();
+        if rest.is_none() {
+            self.end(hub, fd);
+        } else {
+            // Narrowing fails only for a descriptor that is closed already.
+            let _ = hub.reactor.set_interest_now(&entry.registration, rest);
+        }
+    }
+
+    /// Forget all, when the loop closes: the engine deregisters.
+    pub(crate) fn clear(&self) {
+        drop(self.0.take());
+    }
+}

@@ -1,0 +1,175 @@
+//! What native code does for a stream writer: `write` goes straight to the transport, and `drain` without pressure is
+//! over before anybody is suspended. `_core.StreamWriter` is asyncio's class with these two methods.
+
+use std::cell::Cell;
+use std::ffi::CStr;
+
+use super::transport::{self, Transport};
+use super::{dispatch, fairness, reader};
+use crate::kit::coroutines::{self, Coroutine, Life, Step, advance, make_coroutine_type};
+use crate::kit::methods::{GetSet, Method};
+use crate::kit::names::{Imported, Name};
+use crate::kit::object::{Obj, Raised, Ref, Result, Slot, dict_get, none};
+use crate::kit::types::{Layout, Native, This, Visit, make_overlay, new_object};
+
+static ASYNCIO_WRITER: Imported = Imported::new("asyncio.streams", "StreamWriter");
+static PROTOCOL_CLASS: Imported = Imported::new("asyncio.streams", "StreamReaderProtocol");
+static INHERITED_DRAIN: Imported = Imported::new("velodrome._streams", "drain");
+static TRANSPORT: Name = Name::new("_transport");
+static READER: Name = Name::new("_reader");
+static PROTOCOL: Name = Name::new("_protocol");
+static CONNECTION_LOST: Name = Name::new("_connection_lost");
+static PAUSED: Name = Name::new("_paused");
+static WRITE: Name = Name::new("write");
+
+/// asyncio's class with native methods; it adds no storage.
+pub(crate) struct StreamWriter;
+
+pub(crate) fn make_type() -> Result<Ref> {
+    make_overlay::<StreamWriter>(ASYNCIO_WRITER.get()?)
+}
+
+impl Native for StreamWriter {
+    const NAME: &'static CStr = c"velodrome._core.StreamWriter";
+    const DOC: &'static CStr = c"asyncio.StreamWriter with native methods.";
+
+    fn layout() -> &'static Layout {
+        static LAYOUT: Layout = Layout::new();
+        &LAYOUT
+    }
+
+    fn methods() -> Vec<Method> {
+        vec![
+            Method::one::<Self, _>(c"write", write, c"Send data, or queue what the kernel does not take."),
+            Method::noargs::<Self, _>(c"drain", drain, c"Wait until it is time to write more."),
+        ]
+    }
+
+    fn traverse(&self, _visit: &mut Visit) {}
+
+    fn clear(&self) {}
+}
+
+fn write(this: This<'_, StreamWriter>, data: &Obj) -> Result<Ref> {
+    let transport = attribute(&*this.object().instance_dict()?, &TRANSPORT)?;
+    match This::<Transport>::of(&transport) {
+        Some(transport) => transport::write(transport, data)?,
+        None => transport.call_method(WRITE.get()?, [data])?,
+    };
+    Ok(none())
+}
+
+fn drain(this: This<'_, StreamWriter>) -> Result<Ref> {
+    if dispatch::debugging() {
+        return INHERITED_DRAIN.get()?.call(&[this.object()]);
+    }
+    new_object(Draining {
+        life: Life::default(),
+        writer: Slot::new(this.object().to_ref()),
+        inner: Slot::default(),
+        begun: Cell::default(),
+    })
+}
+
+/// An attribute of the instance; None where there is none, for asyncio to complain of.
+fn attribute(dict: &Obj, name: &Name) -> Result<Ref> {
+    Ok(dict_get(dict, name.get()?)?.unwrap_or_else(none))
+}
+
+/// Whether a reader is one whose attributes tell, and they tell of no exception.
+fn is_well(reader: &Obj) -> Result<bool> {
+    Ok(reader::is_native(reader) && reader::State::of(reader)?.exception()?.is_none())
+}
+
+/// Whether there is nothing to wait for and nothing to complain of.
+fn unpressed(writer: &Obj) -> Result<bool> {
+    let dict = writer.instance_dict()?;
+    let reader = attribute(&dict, &READER)?;
+    if !reader.is_none() && !is_well(&reader)? {
+        return Ok(false);
+    }
+    let transport = attribute(&dict, &TRANSPORT)?;
+    let Some(transport) = This::<Transport>::of(&transport) else { return Ok(false) };
+    if transport.stream()?.is_closing() {
+        return Ok(false);
+    }
+    let protocol = attribute(&dict, &PROTOCOL)?;
+    Ok(protocol.type_ptr().cast() == PROTOCOL_CLASS.get()?.as_ptr()
+        && !protocol.getattr(CONNECTION_LOST.get()?)?.is_true()?
+        && !protocol.getattr(PAUSED.get()?)?.is_true()?)
+}
+
+/// One call of `drain`.
+pub(crate) struct Draining {
+    life: Life,
+    writer: Slot,
+    /// asyncio's coroutine, where there is something to wait for.
+    inner: Slot,
+    begun: Cell<bool>,
+}
+
+pub(crate) fn make_draining_type() -> Result<Ref> {
+    make_coroutine_type::<Draining>()
+}
+
+impl Coroutine for Draining {
+    fn function(&self) -> &'static str {
+        "StreamWriter.drain"
+    }
+
+    fn life(&self) -> &Life {
+        &self.life
+    }
+
+    fn step(this: This<'_, Self>) -> Result<Step> {
+        if let Some(inner) = this.inner.get() {
+            return advance(&inner);
+        }
+        if !this.begun.replace(true) && fairness::must_give_way() {
+            return Ok(Step::Yield(none()));
+        }
+        let writer = this.writer.get().ok_or(Raised)?;
+        if unpressed(&writer)? {
+            return Ok(Step::Return(none()));
+        }
+        let inner = INHERITED_DRAIN.get()?.call(&[&*writer])?;
+        this.inner.set(inner.clone());
+        advance(&inner)
+    }
+
+    fn let_go(&self) {
+        drop(self.inner.take());
+        drop(self.writer.take());
+    }
+
+    fn delegate(&self) -> Option<Ref> {
+        self.inner.get()
+    }
+}
+
+impl Native for Draining {
+    const NAME: &'static CStr = c"velodrome._core.Draining";
+    const DOC: &'static CStr = c"What a stream writer's drain() returns; to be awaited.";
+
+    fn layout() -> &'static Layout {
+        static LAYOUT: Layout = Layout::new();
+        &LAYOUT
+    }
+
+    fn methods() -> Vec<Method> {
+        coroutines::methods::<Self>()
+    }
+
+    fn getset() -> Vec<GetSet> {
+        coroutines::getset::<Self>()
+    }
+
+    fn traverse(&self, visit: &mut Visit) {
+        visit.slot(&self.writer);
+        visit.slot(&self.inner);
+    }
+
+    fn clear(&self) {
+        self.let_go();
+    }
+}

@@ -1,0 +1,81 @@
+"""asyncio's streams, made native in place when a transport begins to feed them.
+
+Only what asyncio itself made is touched: an exact ``StreamReaderProtocol`` with an exact ``StreamReader``,
+nothing overridden on class or instance. The reader and, on the side of a server, the writer get a subclass
+with native methods; their state stays in the same attributes, so whoever looks finds what asyncio would have
+put there.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from . import _core
+from ._inherited import exceptions, streams
+
+# asyncio's own coroutines, for what native code leaves to them.
+read = streams.StreamReader.read
+readexactly = streams.StreamReader.readexactly
+readline = streams.StreamReader.readline
+readuntil = streams.StreamReader.readuntil
+drain = streams.StreamWriter.drain
+
+_DATA_RECEIVED = streams.StreamReaderProtocol.data_received
+_READER_METHODS = {
+    name: vars(streams.StreamReader)[name]
+    for name in (
+        "exception",
+        "feed_data",
+        "feed_eof",
+        "read",
+        "readexactly",
+        "readline",
+        "readuntil",
+        "set_exception",
+        "_maybe_resume_transport",
+        "_wait_for_data",
+        "_wakeup_waiter",
+    )
+}
+_WRITER_METHODS = {name: vars(streams.StreamWriter)[name] for name in ("write", "drain")}
+
+
+def adopt(protocol: Any) -> Any:
+    """Make a protocol's streams native, if they are asyncio's own; return its weak reference to the reader.
+
+    None if they are not.
+    """
+    if type(protocol) is not streams.StreamReaderProtocol:
+        return None
+    if getattr(protocol.data_received, "__func__", None) is not _DATA_RECEIVED:
+        return None
+    reader = protocol._stream_reader
+    if type(reader) is streams.StreamReader and _is_as_made(reader, _READER_METHODS):
+        reader.__class__ = _core.StreamReader
+    if type(reader) is not _core.StreamReader:
+        return None
+    callback = protocol._client_connected_cb
+    if callback is not None and protocol._transport is None:
+        protocol._client_connected_cb = functools.partial(_connected, protocol, callback)
+    return protocol._stream_reader_wr
+
+
+def _is_as_made(stream: Any, methods: dict[str, Any]) -> bool:
+    return all(getattr(getattr(stream, name), "__func__", None) is made for name, made in methods.items())
+
+
+def _connected(protocol: Any, callback: Any, reader: Any, writer: Any) -> Any:
+    """Stand in for a server's callback until it is called: that is when its writer is to be seen."""
+    protocol._client_connected_cb = callback
+    if type(writer) is streams.StreamWriter and _is_as_made(writer, _WRITER_METHODS):
+        writer.__class__ = _core.StreamWriter
+    return callback(reader, writer)
+
+
+def line_too_long(message: str, consumed: int) -> None:
+    """Raise what ``readline`` raises."""
+    try:
+        raise exceptions.LimitOverrunError(message, consumed)
+    except exceptions.LimitOverrunError as error:
+        raise ValueError(error.args[0])  # noqa: B904  (asyncio's words: the cause is the context)
