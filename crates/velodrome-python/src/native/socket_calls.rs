@@ -12,11 +12,12 @@ use super::event_loop::Loop;
 use super::sockets::{Kind, Operation};
 use crate::kit::buffer::{View, exact_bytes, is_exact_buffer};
 use crate::kit::coroutines::would_block;
-use crate::kit::names::Name;
+use crate::kit::names::{Imported, Name};
 use crate::kit::object::{Obj, Raised, Ref, Result, boolean, bytes, index, long, none, raise_os_error};
 use crate::kit::types::This;
 
-static FILENO: Name = Name::new("fileno");
+/// The method itself: operations are for exact sockets, so it need not be looked up.
+static FILENO: Imported = Imported::new("velodrome._support", "socket_fileno");
 static ACCEPT: Name = Name::new("accept");
 static SETBLOCKING: Name = Name::new("setblocking");
 static RECV_INTO: Name = Name::new("recv_into");
@@ -52,7 +53,7 @@ pub(super) fn attempt(this: Call<'_>, event_loop: This<'_, Loop>, socket: &Obj) 
 
 /// -1 for a closed socket, of which the kernel will say EBADF.
 fn descriptor(socket: &Obj) -> Result<RawFd> {
-    let number = socket.call_method(FILENO.get()?, [])?.as_long()?;
+    let number = FILENO.get()?.call(&[socket])?.as_long()?;
     Ok(RawFd::try_from(number).unwrap_or(-1))
 }
 

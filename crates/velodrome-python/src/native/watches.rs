@@ -15,11 +15,13 @@ use velodrome_engine::reactor::{Registration, Source};
 use velodrome_engine::ready::Visitor;
 
 use super::{dispatch, handle};
-use crate::kit::names::Name;
-use crate::kit::object::{Obj, Raised, Result, Slot, clear_raised, none, with_raised_aside};
+use crate::kit::names::{Imported, Name};
+use crate::kit::object::{Obj, Raised, Ref, Result, Slot, clear_raised, none, with_raised_aside};
 use crate::kit::weak;
 
 static DONE: Name = Name::new("done");
+static FUTURE: Imported = Imported::new("asyncio.futures", "Future");
+static FUTURE_SET_RESULT: Imported = Imported::new("velodrome._support", "set_result");
 static SET_RESULT: Name = Name::new("set_result");
 
 /// Who reads and who writes one descriptor: a handle, or the future of an operation.
@@ -61,10 +63,18 @@ impl Watch {
 
 /// Tell who awaits a future that its time has come; it may have been cancelled meanwhile.
 pub(super) fn wake(future: &Obj) -> Result<()> {
-    match future.call_method(SET_RESULT.get()?, [&*none()]) {
+    match set_result(future) {
         Ok(_) => Ok(()),
         Err(Raised) => with_raised_aside(|| future.call_method(DONE.get()?, [])?.is_true()).and_then(forgive),
     }
+}
+
+/// `future.set_result(None)`, without looking the method up where the future is asyncio's own.
+fn set_result(future: &Obj) -> Result<Ref> {
+    if future.type_ptr().cast() == FUTURE.get()?.as_ptr() {
+        return FUTURE_SET_RESULT.get()?.call(&[future, &*none()]);
+    }
+    future.call_method(SET_RESULT.get()?, [&*none()])
 }
 
 /// The complaint that a future is done already is no news.
