@@ -761,3 +761,20 @@ class TestOverrides:
             assert reader._source_traceback
 
         talk(test)
+
+    @NATIVE
+    def test_python_whose_readers_are_different(self, talk, monkeypatch):
+        from velodrome import _streams
+
+        assert _streams._NATIVE
+        monkeypatch.setattr(_streams, "_NATIVE", False)
+
+        async def test(reader, writer, peer):
+            assert (type(reader), type(writer)) == (asyncio.StreamReader, asyncio.StreamWriter)
+            peer.send(b"one\ntwo")
+            assert await reader.readline() == b"one\n"
+            assert await reader.read(10) == b"two"
+            writer.write(b"x")
+            await writer.drain()
+
+        talk(test)

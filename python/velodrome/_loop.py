@@ -18,7 +18,7 @@ import weakref
 from asyncio import events
 from typing import Any
 
-from . import _core, _probe
+from . import _core, _probe, _streams
 from ._inherited import SelectorEventLoop, base_events, futures, sslproto
 
 # A look-up blocks a thread for as long as a name server takes: enough that a few dead ones do not stop the
@@ -159,6 +159,7 @@ class EventLoop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]
         ssl_protocol = sslproto.SSLProtocol(
             self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts
         )
+        _streams.adopt(protocol)
         self._open_stream(rawsock, ssl_protocol, extra, server)
         return ssl_protocol._app_transport
 

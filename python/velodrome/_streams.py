@@ -15,6 +15,7 @@ from . import _core
 from ._inherited import exceptions, streams
 
 # asyncio's own coroutines, for what native code leaves to them.
+feed_data = streams.StreamReader.feed_data
 read = streams.StreamReader.read
 readexactly = streams.StreamReader.readexactly
 readline = streams.StreamReader.readline
@@ -23,7 +24,7 @@ drain = streams.StreamWriter.drain
 
 _DATA_RECEIVED = streams.StreamReaderProtocol.data_received
 _READER_METHODS = {
-    name: vars(streams.StreamReader)[name]
+    name: vars(streams.StreamReader).get(name)
     for name in (
         "exception",
         "feed_data",
@@ -38,7 +39,39 @@ _READER_METHODS = {
         "_wakeup_waiter",
     )
 }
-_WRITER_METHODS = {name: vars(streams.StreamWriter)[name] for name in ("write", "drain")}
+_READER_ATTRIBUTES = ("_buffer", "_eof", "_exception", "_limit", "_loop", "_paused", "_transport", "_waiter")
+_WRITER_METHODS = {name: vars(streams.StreamWriter).get(name) for name in ("write", "drain")}
+
+
+class _QuietLoop:
+    """As much of a loop as a stream reader needs to be made."""
+
+    def get_debug(self) -> bool:
+        return False
+
+
+def _can_be_native() -> bool:
+    """Try on a sample whether this Python's readers are what native code takes them for."""
+    try:
+        sample = streams.StreamReader(loop=_QuietLoop())
+        sample.__class__ = _core.StreamReader
+        writer = object.__new__(streams.StreamWriter)
+        writer._transport = _Closing()
+        writer.__class__ = _core.StreamWriter
+    except TypeError:
+        return False
+    known = all(name in vars(sample) for name in _READER_ATTRIBUTES) and type(sample._buffer) is bytearray
+    return known and None not in (*_READER_METHODS.values(), *_WRITER_METHODS.values())
+
+
+class _Closing:
+    """As much of a transport as a stream writer asks when it goes."""
+
+    def is_closing(self) -> bool:
+        return True
+
+
+_NATIVE = _can_be_native()
 
 
 def adopt(protocol: Any) -> Any:
@@ -46,7 +79,7 @@ def adopt(protocol: Any) -> Any:
 
     None if they are not.
     """
-    if type(protocol) is not streams.StreamReaderProtocol:
+    if not _NATIVE or type(protocol) is not streams.StreamReaderProtocol:
         return None
     if getattr(protocol.data_received, "__func__", None) is not _DATA_RECEIVED:
         return None

@@ -6,6 +6,7 @@ use std::ffi::CStr;
 
 use super::reading::{self, Wanted};
 use super::watches::wake;
+use crate::kit::buffer::exact_bytes;
 use crate::kit::bytearrays::ByteArray;
 use crate::kit::methods::{Args, Method};
 use crate::kit::names::{Imported, Name};
@@ -174,6 +175,7 @@ impl Native for StreamReader {
 
     fn methods() -> Vec<Method> {
         vec![
+            Method::one::<Self, _>(c"feed_data", feed_data, c"Take data in, and wake who waits for it."),
             Method::fast::<Self, _>(c"read", read, c"Read up to n bytes; all of them if n is negative."),
             Method::fast::<Self, _>(c"readline", readline, c"Read up to the end of the line."),
             Method::fast::<Self, _>(c"readuntil", readuntil, c"Read up to a separator."),
@@ -201,6 +203,15 @@ impl Native for StreamReader {
 }
 
 type Reader<'a> = This<'a, StreamReader>;
+
+/// For transports that are not ours, or call in Python: TLS.
+fn feed_data(this: Reader<'_>, data: &Obj) -> Result<Ref> {
+    static INHERITED: Imported = Imported::new("velodrome._streams", "feed_data");
+    match exact_bytes(data) {
+        Some(bytes) if !bytes.is_empty() && feed(this.object(), bytes)? => Ok(none()),
+        _ => INHERITED.get()?.call(&[this.object(), data]),
+    }
+}
 
 /// An argument that is an int and fits.
 fn number(args: Args<'_>) -> Option<i64> {
@@ -237,7 +248,7 @@ fn readuntil(this: Reader<'_>, args: Args<'_>) -> Result<Ref> {
     static INHERITED: Imported = Imported::new("velodrome._streams", "readuntil");
     let wanted = match args.len() {
         0 => Wanted::until(b"\n"),
-        1 => args.get(0).and_then(crate::kit::buffer::exact_bytes).and_then(Wanted::until),
+        1 => args.get(0).and_then(exact_bytes).and_then(Wanted::until),
         _ => None,
     };
     reading::begin(this.object(), args, wanted, &INHERITED)

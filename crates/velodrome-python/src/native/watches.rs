@@ -13,6 +13,7 @@ use velodrome_engine::driver::{Interest, Readiness};
 use velodrome_engine::hub::Hub;
 use velodrome_engine::reactor::{Registration, Source};
 use velodrome_engine::ready::Visitor;
+use velodrome_engine::sys::{self, SocketType};
 
 use super::{dispatch, handle};
 use crate::kit::names::{Imported, Name};
@@ -32,6 +33,8 @@ pub(super) struct Watch {
     writer: Slot,
     /// A weak reference to the socket whose operations have waited here.
     socket: Slot,
+    /// Whether a short receive has taken all there is: of datagrams there may be more.
+    is_stream: Cell<bool>,
     /// The last receive took less than it could have: until the kernel reports, there is nothing to read.
     drained: Cell<bool>,
 }
@@ -127,6 +130,8 @@ impl Entry {
     /// Make it the socket's own.
     pub(super) fn adopt(&self, socket: &Obj) -> Result<()> {
         self.watch.socket.set(weak::reference(socket)?);
+        let kind = sys::socket_type(self.watch.fd);
+        self.watch.is_stream.set(kind.is_ok_and(|kind| kind == SocketType::STREAM));
         Ok(())
     }
 
@@ -142,7 +147,7 @@ impl Entry {
 
     /// Note how a receive went.
     pub(super) fn note_drained(&self, drained: bool) {
-        self.watch.drained.set(drained);
+        self.watch.drained.set(drained && self.watch.is_stream.get());
     }
 }
 
@@ -169,6 +174,7 @@ impl Watches {
             reader: Slot::default(),
             writer: Slot::default(),
             socket: Slot::default(),
+            is_stream: Cell::new(false),
             drained: Cell::new(false),
         });
         watch.slot(side).set(waits.to_ref());

@@ -20,6 +20,7 @@ static READER: Name = Name::new("_reader");
 static PROTOCOL: Name = Name::new("_protocol");
 static CONNECTION_LOST: Name = Name::new("_connection_lost");
 static PAUSED: Name = Name::new("_paused");
+static IS_CLOSING: Name = Name::new("is_closing");
 static WRITE: Name = Name::new("write");
 
 /// asyncio's class with native methods; it adds no storage.
@@ -81,6 +82,13 @@ fn is_well(reader: &Obj) -> Result<bool> {
     Ok(reader::is_native(reader) && reader::State::of(reader)?.exception()?.is_none())
 }
 
+fn is_closing(transport: &Obj) -> Result<bool> {
+    match This::<Transport>::of(transport) {
+        Some(transport) => Ok(transport.stream()?.is_closing()),
+        None => transport.call_method(IS_CLOSING.get()?, [])?.is_true(),
+    }
+}
+
 /// Whether there is nothing to wait for and nothing to complain of.
 fn unpressed(writer: &Obj) -> Result<bool> {
     let dict = writer.instance_dict()?;
@@ -89,8 +97,7 @@ fn unpressed(writer: &Obj) -> Result<bool> {
         return Ok(false);
     }
     let transport = attribute(&dict, &TRANSPORT)?;
-    let Some(transport) = This::<Transport>::of(&transport) else { return Ok(false) };
-    if transport.stream()?.is_closing() {
+    if is_closing(&transport)? {
         return Ok(false);
     }
     let protocol = attribute(&dict, &PROTOCOL)?;
