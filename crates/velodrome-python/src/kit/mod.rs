@@ -15,6 +15,7 @@ pub(crate) mod buffer;
 pub(crate) mod bytearrays;
 pub(crate) mod context;
 pub(crate) mod coroutines;
+mod errors;
 pub(crate) mod gil;
 pub(crate) mod methods;
 pub(crate) mod module;
