@@ -65,3 +65,8 @@ pub use task::yielding::yield_now;
 pub use task::{Task, spawn};
 pub use time::{Elapsed, Sleep, sleep, timeout};
 pub use unhandled::Unhandled;
+
+/// The project's README, whose Rust example is compiled and run with the other tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
