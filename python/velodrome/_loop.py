@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import concurrent.futures
+import os
 import signal
 import socket
 import sys
@@ -28,6 +29,18 @@ _RESOLVER_THREADS = 16
 _HAS_RUN_FOREVER_SETUP = hasattr(base_events.BaseEventLoop, "_run_forever_setup")
 
 _core.learn(*_probe.samples())
+
+
+# Epoll is shared with a forked child, which must not take the parent's descriptors out of it.
+_all_loops: weakref.WeakSet[EventLoop] = weakref.WeakSet()
+
+
+def _disown_all() -> None:
+    for loop in list(_all_loops):
+        loop._disown()
+
+
+os.register_at_fork(after_in_child=_disown_all)
 
 
 class _Selector:
@@ -64,6 +77,7 @@ class EventLoop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]
         for name in ("time", "call_at"):
             if getattr(type(self), name) is not getattr(_core.Loop, name):
                 self._use_own(name)
+        _all_loops.add(self)
 
     # -- life cycle
 

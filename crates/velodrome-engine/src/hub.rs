@@ -29,6 +29,7 @@ pub struct Hub {
     scratch: Cell<Option<Box<[u8]>>>,
     turn: Cell<u64>,
     in_batch: Cell<bool>,
+    closed: Cell<bool>,
 }
 
 impl Hub {
@@ -44,6 +45,7 @@ impl Hub {
             scratch: Cell::new(None),
             turn: Cell::new(0),
             in_batch: Cell::new(false),
+            closed: Cell::new(false),
         })
     }
 
@@ -141,9 +143,16 @@ impl Hub {
         self.reactor.visit(visitor);
     }
 
+    /// Whether the loop was closed: what is queued now will never run.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
     /// Drop everything that waits, unrun, and stop listening to everything. Nothing is borrowed while foreign code is
     /// dropped.
     pub fn clear(&self) {
+        self.closed.set(true);
         drop(self.ready.take());
         drop(self.turn_end.take());
         let timers = self.timers.borrow_mut().clear();

@@ -20,6 +20,10 @@ pub trait Source {
     fn ready(self: Rc<Self>, readiness: Readiness);
     /// Show the host objects held; the default holds none.
     fn visit(&self, _visitor: Visitor<'_>) {}
+    /// Show the host object that this belongs to, whether or not the loop keeps it alive.
+    fn owner(&self, visitor: Visitor<'_>) {
+        self.visit(visitor);
+    }
     /// The loop is going away: let go of whatever belongs to the face, without calling into it.
     fn abandon(&self) {}
 }
@@ -148,6 +152,8 @@ pub struct Reactor {
     driver: Driver,
     table: RefCell<Table>,
     events: Cell<Vec<Event>>,
+    /// This process is a fork of the one that made the driver: the kernel's set is the parent's, and is left alone.
+    disowned: Cell<bool>,
     /// Registrations of the loop's own, which carry nobody's data.
     internal: Cell<usize>,
     /// How many times events were dispatched.
@@ -166,6 +172,7 @@ impl Reactor {
             events: Cell::default(),
             dispatches: Cell::default(),
             bells: RefCell::default(),
+            disowned: Cell::new(false),
             internal: Cell::new(0),
         }
     }
@@ -262,7 +269,7 @@ impl Reactor {
         }
         if interest.is_none() {
             // Epoll reports errors and hang-ups even when asked for nothing: only removal silences it.
-            let _ = self.driver.delete(fd);
+            let _ = self.delete(fd);
         } else if registration.armed.get().is_none() {
             self.driver.add(fd, key, interest).or_else(|error| match error.raw_os_error() {
                 Some(EEXIST) => self.driver.modify(fd, key, interest),
@@ -290,7 +297,7 @@ impl Reactor {
         registration.wanted.set(Interest::NONE);
         if !registration.armed.replace(Interest::NONE).is_none() {
             // A descriptor that was closed behind our back is already gone from the kernel's set.
-            let _ = self.driver.delete(registration.fd);
+            let _ = self.delete(registration.fd);
         }
         Some(source)
     }
@@ -342,7 +349,7 @@ impl Reactor {
             return self.arm(registration, wanted).is_ok();
         }
         registration.armed.set(Interest::NONE);
-        self.driver.delete(registration.fd).is_ok()
+        self.delete(registration.fd).is_ok()
     }
 
     /// A descriptor was closed without telling us while a duplicate keeps its file open: the kernel goes on reporting
@@ -381,6 +388,15 @@ impl Reactor {
     #[must_use]
     pub fn has_outside(&self) -> bool {
         self.len() > self.internal.get()
+    }
+
+    /// Called in the child after a fork: epoll is shared with the parent, whose registrations must not be taken out.
+    pub fn disown(&self) {
+        self.disowned.set(true);
+    }
+
+    fn delete(&self, fd: RawFd) -> io::Result<()> {
+        if self.disowned.get() { Ok(()) } else { self.driver.delete(fd) }
     }
 
     /// Whether nothing is watched.

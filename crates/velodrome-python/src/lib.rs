@@ -9,7 +9,7 @@ use kit::module::TypeEntry;
 use kit::object::Obj;
 
 /// The extension module behind the package `velodrome`.
-#[pymodule]
+#[pymodule(gil_used = true)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     kit::module::install(module, native_types())?;
     module.add_function(wrap_pyfunction!(learn, module)?)?;

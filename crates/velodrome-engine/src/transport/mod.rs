@@ -77,6 +77,10 @@ pub trait Protocol {
     fn hold(&self, _held: bool) {}
     /// The loop is going away without closing its transports: let go of everything, call no one.
     fn abandon(&self) {}
+    /// Show the host object that the transport belongs to, whether or not the loop keeps it alive.
+    fn owner(&self, visitor: Visitor<'_>) {
+        self.visit(visitor);
+    }
     /// Show the host objects that the transport's registration keeps alive.
     fn visit(&self, _visitor: Visitor<'_>) {}
 }

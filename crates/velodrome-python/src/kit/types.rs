@@ -1,5 +1,6 @@
 //! Making heap types: a Rust value behind the fields of a base type, with CPython's life cycle.
 
+use std::cell::Cell;
 use std::ffi::{CStr, c_int, c_void};
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -70,6 +71,8 @@ pub(crate) trait Native: Sized + 'static {
     fn create() -> Result<Self> {
         Err(type_error("cannot create instances of this type"))
     }
+    /// Whether its objects may hold each other in long chains.
+    const CHAINS: bool = false;
     /// Whether [`Self::repr`] is there; without it the base's stays.
     const REPR: bool = false;
     /// `repr()`.
@@ -203,16 +206,68 @@ unsafe extern "C" fn tp_new<T: Native>(
     })
 }
 
+/// Deeper than this, objects wait until those that hold them are gone: a chain of handles, each the argument of the
+/// next, must not exhaust the stack. CPython's own limit is of this order.
+const DEEPEST: usize = 50;
+
+/// An object whose last reference is gone, and what frees it.
+type Doomed = (*mut ffi::PyObject, unsafe fn(*mut ffi::PyObject));
+
+thread_local! {
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+    static DOOMED: Cell<Vec<Doomed>> = const { Cell::new(Vec::new()) };
+}
+
+fn next_doomed() -> Option<Doomed> {
+    let mut all = DOOMED.take();
+    let last = all.pop();
+    DOOMED.set(all);
+    last
+}
+
+fn put_off(doomed: Doomed) {
+    let mut all = DOOMED.take();
+    all.push(doomed);
+    DOOMED.set(all);
+}
+
 unsafe extern "C" fn tp_dealloc<T: Native>(object: *mut ffi::PyObject) {
-    // SAFETY: called by the interpreter for the last reference. Order as CPython's subtype_dealloc: finalizer while
-    // whole, untrack, weak references, dict, value, memory, and the count that heap objects hold on their type.
+    // SAFETY: called by the interpreter for the last reference; the finalizer sees the object whole.
     unsafe {
-        let kind = ffi::Py_TYPE(object);
         if T::FINALIZE && ffi::PyObject_CallFinalizerFromDealloc(object) < 0 {
             return;
         }
         ffi::PyObject_GC_UnTrack(object.cast());
-        if (*kind).tp_weaklistoffset > 0 {
+    }
+    if !T::CHAINS {
+        // SAFETY: as above.
+        return unsafe { free_up::<T>(object) };
+    }
+    let depth = DEPTH.get();
+    if depth >= DEEPEST {
+        return put_off((object, free_up::<T>));
+    }
+    DEPTH.set(depth + 1);
+    // SAFETY: as above; what was put off went through the same.
+    unsafe {
+        free_up::<T>(object);
+        while depth == 0
+            && let Some((object, free)) = next_doomed()
+        {
+            free(object);
+        }
+    }
+    DEPTH.set(depth);
+}
+
+/// The order is that of CPython's subtype_dealloc: weak references, dict, value, memory, and the count that heap objects
+/// hold on their type.
+unsafe fn free_up<T: Native>(object: *mut ffi::PyObject) {
+    // SAFETY: from tp_dealloc: the last reference is gone, and the collector has let go.
+    unsafe {
+        let kind = ffi::Py_TYPE(object);
+        // Negative where the interpreter manages the list (3.12 and later), as asyncio.Handle has it.
+        if (*kind).tp_weaklistoffset != 0 {
             ffi::PyObject_ClearWeakRefs(object);
         }
         if (*kind).tp_dictoffset > 0 {
@@ -377,6 +432,12 @@ pub(crate) fn make_type<T: Native>(base: Option<&Obj>) -> Result<Ref> {
 
 /// The same with further slots.
 pub(super) fn make_type_with<T: Native>(base: Option<&Obj>, more: Vec<ffi::PyType_Slot>) -> Result<Ref> {
+    let known = T::layout().type_ptr();
+    if !known.is_null() {
+        // The module is imported again: the objects that there are must stay what they are.
+        // SAFETY: kept for ever below.
+        return Ok(unsafe { Obj::from_ptr(known.cast()) }.to_ref());
+    }
     let base_size = base.map_or(Ok(size_of::<ffi::PyObject>()), basic_size)?;
     let offset = base_size.next_multiple_of(align_of::<T>());
     let words = (offset + size_of::<T>()).next_multiple_of(size_of::<usize>());

@@ -1,8 +1,9 @@
 //! Around the running of callbacks: which loop runs on this thread, where exceptions go, how debug mode looks on.
 
 use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use velodrome_engine::event_loop::EventLoop;
 
@@ -32,7 +33,8 @@ thread_local! {
     static RUNNING: RefCell<Option<Running>> = const { RefCell::new(None) };
     static DEBUGGING: Cell<bool> = const { Cell::new(false) };
     /// The exception with which the run is being left.
-    static LEAVING: Slot = Slot::default();
+    /// Not dropped with its thread, which then holds no lock.
+    static LEAVING: ManuallyDrop<Slot> = ManuallyDrop::new(Slot::default());
 }
 
 /// Note that a loop runs on this thread, until the returned guard is dropped.
@@ -96,16 +98,27 @@ pub(crate) fn leave() {
     if let Some(exception) = take_raised() {
         LEAVING.with(|slot| slot.set(exception));
     }
-    RUNNING.with_borrow(|running| {
-        if let Some(running) = running {
-            running.engine.hub().ready.leave();
-        }
+    RUNNING.with_borrow(|running| match running {
+        Some(running) => running.engine.hub().ready.leave(),
+        None => STRANDED.store(true, Ordering::Relaxed),
     });
+}
+
+/// An exception is to leave, and no loop runs that it could leave.
+static STRANDED: AtomicBool = AtomicBool::new(false);
+
+/// Raise what a protocol's callback raised within a call from outside any run, as asyncio's calls would.
+pub(crate) fn rethrow_outside() -> Result<()> {
+    if STRANDED.load(Ordering::Relaxed) && STRANDED.swap(false, Ordering::Relaxed) {
+        rethrow()
+    } else {
+        Ok(())
+    }
 }
 
 /// Raise the exception with which the run is being left, if any.
 pub(crate) fn rethrow() -> Result<()> {
-    match LEAVING.with(Slot::take) {
+    match LEAVING.with(|slot| slot.take()) {
         Some(exception) => Err(raise_exception(&exception)),
         None => Ok(()),
     }

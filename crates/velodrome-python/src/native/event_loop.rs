@@ -287,6 +287,11 @@ impl Native for Loop {
             Method::noargs::<Self, _>(c"_check_closed", check_closed, c"Raise RuntimeError if closed."),
             Method::noargs::<Self, _>(c"_shut", shut, c"Drop all that waits, and the driver."),
             Method::one::<Self, _>(c"_use_own", use_own, c"A subclass overrides this method."),
+            Method::noargs::<Self, _>(
+                c"_disown",
+                disown,
+                c"After a fork: leave the parent's descriptors alone.",
+            ),
             Method::noargs::<Self, _>(c"_driver", driver, c"The name of the driver."),
         ];
         all.extend(scheduling::methods());
@@ -351,6 +356,14 @@ fn note_own(this: This<'_, Loop>, name: &Obj) {
 
 fn use_own(this: This<'_, Loop>, name: &Obj) -> Result<Ref> {
     note_own(this, name);
+    Ok(none())
+}
+
+/// The process is a fork: see `Reactor::disown`.
+fn disown(this: This<'_, Loop>) -> Result<Ref> {
+    if let Some(engine) = &*this.engine.borrow() {
+        engine.hub().reactor.disown();
+    }
     Ok(none())
 }
 

@@ -10,7 +10,9 @@ use super::event_loop::Loop;
 use crate::kit::context;
 use crate::kit::methods::{Args, GetSet, Method};
 use crate::kit::names::{Imported, Name};
-use crate::kit::object::{Obj, Raised, Ref, Result, Slot, boolean, float, none, raw_slots, tuple};
+use crate::kit::object::{
+    Obj, Raised, Ref, Result, Slot, boolean, float, none, raw_slots, tuple, write_unraisable,
+};
 use crate::kit::types::{Layout, Native, This, Visit, make_type, new_object};
 
 static EXTRACT_STACK: Imported = Imported::new("asyncio.format_helpers", "extract_stack");
@@ -126,13 +128,14 @@ impl Callback {
         if self.cancelled.get() {
             return;
         }
-        self.running.set(true);
+        // A handle may be run by hand from within its own callback.
+        let outer = self.running.replace(true);
         let result = self.call();
-        self.running.set(false);
+        self.running.set(outer);
         if result.is_err() {
             dispatch::callback_failed(handle);
         }
-        if self.cancelled.get() {
+        if self.cancelled.get() && !outer {
             self.forget();
         }
     }
@@ -271,6 +274,7 @@ fn attributes<T: HasCallback>() -> Vec<GetSet> {
 
 impl Native for Handle {
     const NAME: &'static std::ffi::CStr = c"velodrome._core.Handle";
+    const CHAINS: bool = true;
     const DOC: &'static std::ffi::CStr = c"A callback scheduled with call_soon(); see asyncio.Handle.";
 
     fn layout() -> &'static Layout {
@@ -306,6 +310,7 @@ fn cancel_handle(this: This<'_, Handle>) -> Result<Ref> {
 
 impl Native for TimerHandle {
     const NAME: &'static std::ffi::CStr = c"velodrome._core.TimerHandle";
+    const CHAINS: bool = true;
     const DOC: &'static std::ffi::CStr =
         c"A callback scheduled with call_later() or call_at(); see asyncio.TimerHandle.";
 
@@ -427,7 +432,10 @@ fn run_observed(handle: &Obj, core: &Callback) {
 
 /// Cancel a native handle that native code holds: a reader that was replaced.
 pub(crate) fn cancel(handle: &Obj) {
-    if let Some(this) = This::<Handle>::of(handle) {
-        let _ = this.0.cancel(handle);
+    if let Some(this) = This::<Handle>::of(handle)
+        && this.0.cancel(handle).is_err()
+    {
+        // The repr that debug mode keeps could not be made.
+        write_unraisable(handle);
     }
 }

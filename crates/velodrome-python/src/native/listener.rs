@@ -177,8 +177,10 @@ fn listen(this: This<'_, Loop>, args: Args<'_>) -> Result<Ref> {
     };
     let engine = this.engine_shared()?;
     watching::unwatch(this, &engine, fd);
-    let listener = Listener::start(engine.hub(), fd, backlog, Rc::new(Host(Rc::new(serving))));
-    this.listeners.0.borrow_mut().push(listener.map_err(|error| raise_os_error(&error))?);
+    let started = Listener::start(engine.hub(), fd, backlog, Rc::new(Host(Rc::new(serving))));
+    // Making the exception may collect garbage, which may come here: not within the borrow.
+    let listener = started.map_err(|error| raise_os_error(&error))?;
+    this.listeners.0.borrow_mut().push(listener);
     Ok(none())
 }
 

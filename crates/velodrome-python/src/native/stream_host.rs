@@ -16,7 +16,7 @@ use crate::kit::context;
 use crate::kit::names::{Imported, Name};
 use crate::kit::object::{
     Backref, Obj, Raised, Ref, Result, Slot, bytes, clear_raised, long, none, os_error, raise_os_error,
-    raised_to_leave, runtime_error, take_raised,
+    raised_to_leave, runtime_error, take_raised, with_raised_aside,
 };
 use crate::kit::types::{This, new_object};
 use crate::kit::weak;
@@ -70,12 +70,18 @@ pub(super) fn open(event_loop: This<'_, Loop>, descriptor: Descriptor, opening: 
     let stream = Stream::new(engine.hub(), descriptor, Rc::clone(&host) as Rc<dyn Protocol>);
     let fd = stream.fd();
     watching::unwatch(event_loop, &engine, fd);
+    let _ = this.stream.set(Rc::clone(&stream));
+    // A server that is closed by now refuses: before anything of the connection has begun.
+    if adopt(this, opening).is_err() {
+        drop(this.server.take());
+        with_raised_aside(|| stream.discard());
+        return Err(Raised);
+    }
     if let Err(error) = stream.start() {
         stream.discard();
+        let_go_of_server(this);
         return Err(refuse(&error, fd));
     }
-    let _ = this.stream.set(stream);
-    adopt(this, opening)?;
     Ok(object)
 }
 
@@ -242,14 +248,21 @@ fn reason(this: This<'_, Transport>, error: Option<io::Error>) -> Ref {
     }
 }
 
+fn let_go_of_server(this: This<'_, Transport>) {
+    let server = this.server.take();
+    let detached = server.map_or(Ok(none()), |server| DETACH.get()?.call(&[&server, this.object()]));
+    if detached.is_err() {
+        dispatch::step_failed(this.object());
+    }
+}
+
 /// After `connection_lost`: let go of the socket, the server and the protocol, as asyncio does.
 fn let_go(this: This<'_, Transport>) {
     extra::release_socket(this);
-    let server = this.server.take();
-    let detached = server.map_or(Ok(none()), |server| DETACH.get()?.call(&[&server, this.object()]));
+    let_go_of_server(this);
     let waiter = this.empty_waiter.get();
     let failed = waiter.map_or(Ok(none()), |waiter| FAIL_WAITER.get()?.call(&[&waiter]));
-    if detached.and(failed).is_err() {
+    if failed.is_err() {
         dispatch::step_failed(this.object());
     }
     for slot in [
@@ -367,6 +380,12 @@ impl Protocol for Host {
 
     fn abandon(&self) {
         drop(self.held.take());
+    }
+
+    fn owner(&self, visitor: Visitor<'_>) {
+        if let Some(transport) = self.transport.get() {
+            visitor(transport.as_ptr().cast());
+        }
     }
 
     fn visit(&self, visitor: Visitor<'_>) {

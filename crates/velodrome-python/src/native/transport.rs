@@ -13,8 +13,8 @@ use velodrome_engine::transport::stream::{Refused, Stream};
 use velodrome_engine::transport::write_queue::Chunk;
 
 use super::event_loop::Loop;
-use super::extra;
 use super::stream_host::Host;
+use super::{dispatch, extra};
 use crate::kit::buffer::{View, exact_bytes, is_data, lend};
 use crate::kit::methods::{Args, GetSet, Method};
 use crate::kit::names::{Imported, Name};
@@ -48,7 +48,7 @@ pub(crate) fn make_type() -> Result<Ref> {
 /// The transport that a source of the engine belongs to.
 pub(super) fn transport_in(source: &dyn Source) -> Option<Ref> {
     let mut found = None;
-    source.visit(&mut |object| {
+    source.owner(&mut |object| {
         let object = held(object);
         if This::<Transport>::of(&object).is_some() {
             found = Some(object);
@@ -180,6 +180,7 @@ impl<'a> This<'a, Transport> {
         {
             TOO_MANY_WRITES.get()?.call(&[])?;
         }
+        dispatch::rethrow_outside()?;
         Ok(none())
     }
 }
@@ -429,6 +430,8 @@ impl Native for Transport {
             if warned.is_err() {
                 crate::kit::object::write_unraisable(this.object());
             }
+            // Listened to no more before anyone closes the descriptor.
+            stream.stop_listening();
             extra::release_socket(this);
             stream.discard();
         }

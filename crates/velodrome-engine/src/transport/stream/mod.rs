@@ -231,6 +231,10 @@ impl Stream {
 
     /// The report becomes due; from here on the kernel is not listened to.
     fn lose(self: &Rc<Self>, error: Option<io::Error>, cause: Cause) {
+        if self.hub.is_closed() {
+            // Nobody will run the report.
+            return self.discard();
+        }
         self.lost.set(1);
         self.blocked.set(false);
         self.error.set(error);
@@ -274,6 +278,11 @@ impl Stream {
         drop(self.take_queue());
         self.protocol.replace(None);
         self.descriptor.replace(None);
+    }
+
+    /// Listen to the descriptor no more, because its owner is about to close it.
+    pub fn stop_listening(&self) {
+        self.deregister();
     }
 
     fn deregister(&self) {
@@ -371,6 +380,12 @@ impl Source for Stream {
     fn visit(&self, visitor: Visitor<'_>) {
         if let Some(protocol) = &*self.protocol.borrow() {
             protocol.visit(visitor);
+        }
+    }
+
+    fn owner(&self, visitor: Visitor<'_>) {
+        if let Some(protocol) = self.protocol() {
+            protocol.owner(visitor);
         }
     }
 
