@@ -149,7 +149,7 @@ fn index_of(key: Key) -> usize {
 
 /// The driver and the table of who listens.
 pub struct Reactor {
-    driver: Driver,
+    driver: Rc<Driver>,
     table: RefCell<Table>,
     events: Cell<Vec<Event>>,
     /// This process is a fork of the one that made the driver: the kernel's set is the parent's, and is left alone.
@@ -167,7 +167,7 @@ impl Reactor {
     #[must_use]
     pub fn new(driver: Driver) -> Self {
         Self {
-            driver,
+            driver: Rc::new(driver),
             table: RefCell::default(),
             events: Cell::default(),
             dispatches: Cell::default(),
@@ -392,7 +392,10 @@ impl Reactor {
 
     /// Called in the child after a fork: epoll is shared with the parent, whose registrations must not be taken out.
     pub fn disown(&self) {
-        self.disowned.set(true);
+        if !self.disowned.replace(true) {
+            // Nor may the driver be dropped: `polling` takes its own timer out of the set when it goes.
+            std::mem::forget(Rc::clone(&self.driver));
+        }
     }
 
     fn delete(&self, fd: RawFd) -> io::Result<()> {
