@@ -128,7 +128,7 @@ impl fmt::Debug for Runnable {
 #[derive(Debug)]
 pub struct SendRunnable(Runnable);
 
-// SAFETY: from_arc takes only what is Send and Sync, and `new` makes its caller promise as much.
+// SAFETY: from_arc, the only way to make one, takes only what is Send and Sync.
 unsafe impl Send for SendRunnable {}
 
 /// Something shared between threads that can be run on the loop's: a task that another thread wakes.
@@ -143,16 +143,6 @@ impl SendRunnable {
         let ptr = Arc::into_raw(arc).cast_mut().cast::<()>();
         let words = [ptr, std::ptr::null_mut(), std::ptr::null_mut()];
         Self(Runnable { vtable: &ArcVTable::<T>::VTABLE, words })
-    }
-
-    /// Let a runnable travel.
-    ///
-    /// # Safety
-    /// What the words own must be allowed to move to the loop's thread and to be dropped on any thread; for Python
-    /// objects the interpreter's lock, held at both ends, is what allows it.
-    #[must_use]
-    pub const unsafe fn new(runnable: Runnable) -> Self {
-        Self(runnable)
     }
 
     /// Back to a plain runnable, on the thread of the loop.
