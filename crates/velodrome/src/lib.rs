@@ -38,8 +38,13 @@
 //! | `asyncio.wait_for(work(), 5)` | [`timeout`]`(Duration::from_secs(5), work())` |
 //! | `asyncio.open_connection(host, port)` | [`open_connection`]`(host, port)` |
 //! | `asyncio.start_server(handler, host, port)` | [`start_server`]`(handler, host, port)` |
+//! | `asyncio.open_unix_connection(path)` | [`open_unix_connection`]`(path)` |
+//! | `asyncio.start_unix_server(handler, path)` | [`start_unix_server`]`(handler, path)` |
+//! | `loop.getaddrinfo(host, port)` | [`getaddrinfo`]`(host, port)` |
 //! | `loop.set_exception_handler(report)` | [`Builder::on_error`] |
 
+mod channel;
+mod clients;
 mod local;
 mod net;
 mod runtime;
@@ -53,8 +58,10 @@ pub use velodrome_engine::clock::{Clock, ManualClock};
 pub use velodrome_engine::driver::{Driver, DriverKind};
 pub use velodrome_engine::streams::{NoSeparator, Overrun};
 
-pub use net::connect::open_connection;
-pub use net::server::{Outcome, Server, start_server};
+pub use net::lookup::getaddrinfo;
+pub use net::options::{ConnectOptions, ListenOptions};
+pub use net::server::Server;
+pub use net::streams::{Outcome, open_connection, open_unix_connection, start_server, start_unix_server};
 pub use runtime::{Builder, Runtime, run};
 pub use streams::error::ReadError;
 pub use streams::open_socket;

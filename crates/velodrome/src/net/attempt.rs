@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -12,6 +11,7 @@ use velodrome_engine::hub::Hub;
 use velodrome_engine::reactor::{Registration, Source};
 use velodrome_engine::sys::{self, Peer, SocketType};
 
+use super::options::Setup;
 use crate::waiting::Waiter;
 
 /// A socket that connects, and is closed if this is dropped.
@@ -39,15 +39,13 @@ impl Source for Watch {
 }
 
 impl Attempt {
-    pub(super) fn begin(hub: &Rc<Hub>, address: SocketAddr) -> io::Result<Self> {
-        let peer = Peer::from(address);
+    pub(super) fn begin(hub: &Rc<Hub>, peer: &Peer, setup: &Setup) -> io::Result<Self> {
         let socket = sys::socket(peer.family(), SocketType::STREAM)?;
         let fd = socket.as_raw_fd();
-        // Whoever writes headers, then a body, must not wait for the peer's acknowledgement in between.
-        sys::set_nodelay(fd, true)?;
+        setup.apply(&socket, peer)?;
         let mut attempt =
             Self { hub: Rc::clone(hub), watch: Rc::default(), registration: None, socket: Some(socket) };
-        match sys::connect(fd, &peer) {
+        match sys::connect(fd, peer) {
             Ok(()) => attempt.watch.decided.set(true),
             Err(error) if sys::is_connecting(&error) => attempt.listen(fd)?,
             Err(error) => return Err(error),

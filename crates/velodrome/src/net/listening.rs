@@ -1,36 +1,71 @@
 //! A socket that listens.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::Path;
 
 use velodrome_engine::sys::{self, AddressFamily, Peer, SocketType};
 
-/// How many connections may wait to be accepted, and how many are accepted in one turn. asyncio's.
-pub(super) const BACKLOG: u16 = 100;
+use super::options::{ListenOptions, shown, unix_name};
+use super::stale::{Leftover, remove_stale};
 
-/// A listener on `address`, and the address it got.
-pub(super) fn listen(address: SocketAddr) -> io::Result<(OwnedFd, SocketAddr)> {
-    try_listen(address)
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
-}
-
-fn try_listen(address: SocketAddr) -> io::Result<(OwnedFd, SocketAddr)> {
-    let peer = Peer::from(address);
-    let socket = sys::socket(peer.family(), SocketType::STREAM)?;
-    prepare(socket.as_raw_fd(), peer.family())?;
-    sys::bind(socket.as_raw_fd(), &peer)?;
-    sys::listen(socket.as_raw_fd(), i32::from(BACKLOG))?;
-    let bound = sys::getsockname(socket.as_raw_fd())?.as_socket_addr().unwrap_or(address);
-    Ok((socket, bound))
-}
-
-fn prepare(fd: RawFd, family: AddressFamily) -> io::Result<()> {
-    // A server that is started again must not wait until the last one's connections are forgotten.
-    sys::set_reuseaddr(fd, true)?;
-    if family == AddressFamily::INET6 {
-        // Or it would take the port from the listener on the other family, which has the same.
-        sys::set_v6only(fd, true)?;
+impl ListenOptions {
+    /// A listener on `address`.
+    pub(super) fn listen_on(&self, address: SocketAddr) -> io::Result<OwnedFd> {
+        self.try_listen(address).map_err(|error| cannot(&address.to_string(), &error))
     }
-    Ok(())
+
+    fn try_listen(&self, address: SocketAddr) -> io::Result<OwnedFd> {
+        let peer = Peer::from(address);
+        let socket = sys::socket(peer.family(), SocketType::STREAM)?;
+        self.prepare(socket.as_raw_fd(), peer.family())?;
+        sys::bind(socket.as_raw_fd(), &peer)?;
+        sys::listen(socket.as_raw_fd(), i32::from(self.backlog))?;
+        Ok(socket)
+    }
+
+    fn prepare(&self, fd: RawFd, family: AddressFamily) -> io::Result<()> {
+        if self.reuse_address {
+            sys::set_reuseaddr(fd, true)?;
+        }
+        if self.reuse_port {
+            sys::set_reuseport(fd, true)?;
+        }
+        if family == AddressFamily::INET6 {
+            // Or it would take the port from the listener on the other family, which has the same.
+            sys::set_v6only(fd, true)?;
+        }
+        Ok(())
+    }
+
+    /// A listener on the Unix socket at `path`, and the file to remove when it closes.
+    pub(super) fn listen_unix(&self, path: &Path) -> io::Result<(OwnedFd, Option<Leftover>)> {
+        let peer = unix_name(path)?;
+        self.try_listen_unix(path, &peer).map_err(|error| cannot(&shown(path), &error))
+    }
+
+    fn try_listen_unix(&self, path: &Path, peer: &Peer) -> io::Result<(OwnedFd, Option<Leftover>)> {
+        let socket = sys::socket(AddressFamily::UNIX, SocketType::STREAM)?;
+        match sys::bind(socket.as_raw_fd(), peer) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && remove_stale(path, peer) => {
+                sys::bind(socket.as_raw_fd(), peer)?;
+            }
+            bound => bound?,
+        }
+        let leftover = if self.cleanup_socket { Leftover::at(path) } else { None };
+        sys::listen(socket.as_raw_fd(), i32::from(self.backlog))?;
+        Ok((socket, leftover))
+    }
+}
+
+/// Of both families, unless the kernel was built without one.
+pub(super) fn every_interface(port: u16) -> Vec<SocketAddr> {
+    let v6 = sys::socket(AddressFamily::INET6, SocketType::STREAM).is_ok();
+    let v6 = v6.then(|| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
+    [SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))].into_iter().chain(v6).collect()
+}
+
+fn cannot(address: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
 }

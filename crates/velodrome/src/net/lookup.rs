@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 
 use velodrome_engine::net::address::numeric;
 
-use crate::local::Local;
+use crate::local::{self, Local};
 
 #[derive(Default)]
 struct Answer {
@@ -46,6 +46,27 @@ impl Lookup {
         answer.waker = Some(cx.waker().clone());
         Poll::Pending
     }
+}
+
+/// The addresses of `host`, with `port`: `loop.getaddrinfo`, as far as a stream socket cares.
+///
+/// A number is answered at once. A name is looked up by the system's resolver, on a thread that the loop keeps for
+/// that. Given up, the lookup goes on there and its answer is dropped.
+///
+/// ```
+/// # use std::io;
+/// velodrome::run(async {
+///     let addresses = velodrome::getaddrinfo("localhost", 80).await?;
+///     assert!(addresses.iter().all(|address| address.ip().is_loopback() && address.port() == 80));
+///     io::Result::Ok(())
+/// })??;
+/// # io::Result::Ok(())
+/// ```
+///
+/// # Errors
+/// What the resolver says; if the name has no address. If no loop runs on this thread.
+pub async fn getaddrinfo(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    look_up(&*local::require("getaddrinfo")?, host, port).await
 }
 
 /// The addresses of `host`: one at least.

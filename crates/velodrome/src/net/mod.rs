@@ -1,8 +1,11 @@
-//! From a name and a port to streams: looking up, connecting, listening.
+//! From a name and a port, or a path, to connections: looking up, connecting, listening.
 
 mod attempt;
-pub(crate) mod connect;
+mod door;
 mod listening;
-mod lookup;
-mod racing;
+pub(crate) mod lookup;
+pub(crate) mod options;
+pub(crate) mod racing;
 pub(crate) mod server;
+mod stale;
+pub(crate) mod streams;

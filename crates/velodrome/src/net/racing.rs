@@ -15,22 +15,34 @@ use velodrome_engine::hub::Hub;
 use velodrome_engine::net::Race;
 use velodrome_engine::net::address::interleave;
 use velodrome_engine::net::racing::Step;
+use velodrome_engine::sys::Peer;
 
 use super::attempt::Attempt;
+use super::options::Setup;
 use crate::time::Alarm;
 
-/// How long an address may be silent before the next one is tried too, in nanoseconds: 250 ms, as RFC 8305 recommends.
-const PATIENCE: u64 = 250_000_000;
-
-/// A socket that is connected to one of `addresses`, and to which.
-pub(super) async fn connect(hub: &Rc<Hub>, addresses: Vec<SocketAddr>) -> io::Result<(OwnedFd, SocketAddr)> {
-    let mut racing = Racing::new(hub, interleave(addresses, 1));
+/// A socket that is connected to one of `addresses`, and to which. After `patience`, in nanoseconds, the next one is
+/// tried too.
+pub(super) async fn connect(
+    hub: &Rc<Hub>,
+    addresses: Vec<SocketAddr>,
+    setup: Setup,
+    patience: Option<u64>,
+) -> io::Result<(OwnedFd, SocketAddr)> {
+    let mut racing = Racing::new(hub, interleave(addresses, 1), setup, patience);
     poll_fn(|cx| racing.poll(cx)).await
+}
+
+/// A socket that is connected to `peer`, where there is no other to try.
+pub(super) async fn connect_one(hub: &Rc<Hub>, peer: &Peer, setup: &Setup) -> io::Result<OwnedFd> {
+    let mut attempt = Attempt::begin(hub, peer, setup)?;
+    poll_fn(|cx| attempt.poll(cx)).await
 }
 
 struct Racing {
     hub: Rc<Hub>,
     addresses: Vec<SocketAddr>,
+    setup: Setup,
     race: Race<io::Error>,
     /// In the order of the addresses; none where it failed.
     attempts: Vec<Option<Attempt>>,
@@ -39,9 +51,9 @@ struct Racing {
 }
 
 impl Racing {
-    fn new(hub: &Rc<Hub>, addresses: Vec<SocketAddr>) -> Self {
-        let race = Race::new(addresses.len(), Some(PATIENCE));
-        Self { hub: Rc::clone(hub), addresses, race, attempts: Vec::new(), next: None }
+    fn new(hub: &Rc<Hub>, addresses: Vec<SocketAddr>, setup: Setup, patience: Option<u64>) -> Self {
+        let race = Race::new(addresses.len(), patience);
+        Self { hub: Rc::clone(hub), addresses, setup, race, attempts: Vec::new(), next: None }
     }
 
     fn poll(&mut self, cx: &Context<'_>) -> Poll<io::Result<(OwnedFd, SocketAddr)>> {
@@ -69,7 +81,7 @@ impl Racing {
     }
 
     fn start(&mut self, candidate: usize) {
-        let attempt = Attempt::begin(&self.hub, self.addresses[candidate]);
+        let attempt = Attempt::begin(&self.hub, &self.addresses[candidate].into(), &self.setup);
         let attempt = attempt.map_err(|error| self.race.failed(candidate, error)).ok();
         self.attempts.push(attempt);
     }
@@ -122,6 +134,13 @@ mod tests {
 
     use super::*;
 
+    /// In nanoseconds; the clock stands still unless it is moved.
+    const PATIENCE: u64 = 250_000_000;
+
+    fn race(hub: &Rc<Hub>, addresses: Vec<SocketAddr>) -> Racing {
+        Racing::new(hub, addresses, Setup::default(), Some(PATIENCE))
+    }
+
     fn listener() -> (TcpListener, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -156,7 +175,7 @@ mod tests {
         let engine = EventLoop::with(Driver::new().unwrap(), clock).unwrap();
         let ((_quick, first), (slow, second)) = (listener(), listener());
         // While the loop is not asked, no address has answered.
-        let mut racing = Racing::new(engine.hub(), vec![first, second]);
+        let mut racing = race(engine.hub(), vec![first, second]);
         assert!(poll(&mut racing).is_pending());
         hand.advance(PATIENCE - 1);
         assert!(poll(&mut racing).is_pending());
@@ -178,7 +197,7 @@ mod tests {
         let (clock, hand) = Clock::manual();
         let engine = EventLoop::with(Driver::new().unwrap(), clock).unwrap();
         let ((_quick, first), (_slow, second)) = (listener(), listener());
-        let mut racing = Racing::new(engine.hub(), vec![first, second]);
+        let mut racing = race(engine.hub(), vec![first, second]);
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(Arc::clone(&woken));
         assert!(racing.poll(&Context::from_waker(&waker)).is_pending());
@@ -201,7 +220,7 @@ mod tests {
     fn who_refuses_is_passed_over_at_once() {
         let engine = EventLoop::with(Driver::new().unwrap(), Clock::manual().0).unwrap();
         let (_listener, good) = listener();
-        let mut racing = Racing::new(engine.hub(), vec![deserted(), good]);
+        let mut racing = race(engine.hub(), vec![deserted(), good]);
         assert_eq!(decided(&engine, &mut racing).unwrap().1, good);
     }
 
@@ -209,7 +228,7 @@ mod tests {
     fn when_all_fail_each_is_told() {
         let engine = EventLoop::with(Driver::new().unwrap(), Clock::manual().0).unwrap();
         let bad = [deserted(), deserted()];
-        let error = decided(&engine, &mut Racing::new(engine.hub(), bad.to_vec())).unwrap_err();
+        let error = decided(&engine, &mut race(engine.hub(), bad.to_vec())).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
         assert!(bad.iter().all(|address| error.to_string().contains(&address.to_string())), "{error}");
         assert!(engine.hub().reactor.is_empty());
@@ -219,7 +238,7 @@ mod tests {
     fn giving_up_leaves_nothing_behind() {
         let engine = EventLoop::with(Driver::new().unwrap(), Clock::manual().0).unwrap();
         let (_listener, address) = listener();
-        let mut racing = Racing::new(engine.hub(), vec![address, deserted()]);
+        let mut racing = race(engine.hub(), vec![address, deserted()]);
         assert!(poll(&mut racing).is_pending());
         drop(racing);
         assert!(engine.hub().reactor.is_empty());

@@ -1,120 +1,24 @@
-//! Being the server: a task for every connection.
+//! A server: the sockets that listen, whoever is connected to them, and the end of both.
 
 use std::cell::{Cell, RefCell};
-use std::error::Error;
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::rc::{Rc, Weak};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use velodrome_engine::hub::Hub;
-use velodrome_engine::sys::{self, AddressFamily, Peer, SocketType};
-use velodrome_engine::transport::listener::{Acceptor, Listener};
+use velodrome_engine::sys;
+use velodrome_engine::transport::listener::Listener;
 
-use super::listening::{BACKLOG, listen};
-use super::lookup;
-use crate::local::{self, Local};
-use crate::streams::reader::StreamReader;
-use crate::streams::writer::StreamWriter;
-use crate::streams::{self, Attachment};
-use crate::task::spawn;
-use crate::unhandled::Unhandled;
-use crate::waiting::Waiters;
-
-/// Listen on `host` and `port` by TCP, and give each connection to `handler`, in a task of its own:
-/// `asyncio.start_server`.
-///
-/// The handler is an async function of reader and writer, that returns nothing or a `Result`; its error, should there
-/// be one, goes to [`Builder::on_error`](crate::Builder::on_error). The connection is closed when the writer is
-/// dropped, at the latest with the handler's end. (A closure with an `async move` block drops at once what the block
-/// does not name; an `async fn` keeps its arguments.) An empty `host` is every interface, port 0 any that is free: see
-/// [`Server::local_addr`]. Connections are accepted from now on, and have `TCP_NODELAY`; when the process is out of
-/// descriptors they wait.
-///
-/// ```
-/// # use std::io;
-/// # use velodrome::{StreamReader, StreamWriter};
-/// async fn shout(mut reader: StreamReader, writer: StreamWriter) -> io::Result<()> {
-///     writer.write(reader.readline().await?.to_ascii_uppercase());
-///     Ok(())
-/// }
-///
-/// # velodrome::run(async {
-/// let server = velodrome::start_server(shout, "127.0.0.1", 0).await?;
-/// # let port = server.local_addr()?.port();
-/// # velodrome::spawn(async move {
-/// server.serve_forever().await
-/// # });
-/// # let (mut reader, writer) = velodrome::open_connection("127.0.0.1", port).await?;
-/// # writer.write("hello\n");
-/// # assert_eq!(reader.read_to_end().await?, b"HELLO\n");
-/// # io::Result::Ok(()) })??;
-/// # io::Result::Ok(())
-/// ```
-///
-/// # Errors
-/// If the name has no address, or one of them cannot be listened on. If no loop runs on this thread.
-pub async fn start_server<H, F>(handler: H, host: &str, port: u16) -> io::Result<Server>
-where
-    H: Fn(StreamReader, StreamWriter) -> F + 'static,
-    F: Future<Output: Outcome> + 'static,
-{
-    let local = local::require("start_server")?;
-    let addresses = match host {
-        "" => every_interface(port),
-        host => lookup::look_up(&local, host, port).await?,
-    };
-    let handler = Rc::new(handler);
-    let serve = move |reader, writer, peer| {
-        let handler = Rc::clone(&handler);
-        drop(spawn(async move { conclude(handler(reader, writer).await, &peer) }));
-    };
-    Server::start(&local, &addresses, Rc::new(serve))
-}
-
-/// Of both families, unless the kernel was built without one.
-fn every_interface(port: u16) -> Vec<SocketAddr> {
-    let v6 = sys::socket(AddressFamily::INET6, SocketType::STREAM).is_ok();
-    let v6 = v6.then(|| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
-    [SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))].into_iter().chain(v6).collect()
-}
-
-/// What a connection's handler may return: nothing, or a `Result` whose error is reported.
-///
-/// ```
-/// # use velodrome::Outcome;
-/// assert!(().into_error().is_none());
-/// assert!(Ok::<(), std::io::Error>(()).into_error().is_none());
-/// assert_eq!(Err::<(), _>("no thanks").into_error().unwrap().to_string(), "no thanks");
-/// ```
-pub trait Outcome {
-    /// The error, if there is one.
-    fn into_error(self) -> Option<Box<dyn Error>>;
-}
-
-impl Outcome for () {
-    fn into_error(self) -> Option<Box<dyn Error>> {
-        None
-    }
-}
-
-impl<E: Into<Box<dyn Error>>> Outcome for Result<(), E> {
-    fn into_error(self) -> Option<Box<dyn Error>> {
-        self.err().map(Into::into)
-    }
-}
-
-fn conclude(outcome: impl Outcome, peer: &Peer) {
-    if let Some(error) = outcome.into_error()
-        && let Some(local) = local::current()
-    {
-        let who = peer.as_socket_addr().map_or_else(String::new, |address| format!(" from {address}"));
-        local.report(&Unhandled::new(format!("the connection{who}"), error));
-    }
-}
+use super::door::{Door, Serve};
+use super::options::ListenOptions;
+use super::stale::Leftover;
+use crate::clients::Clients;
+use crate::local::Local;
 
 /// A server that listens: `asyncio.Server`.
 ///
@@ -138,18 +42,17 @@ fn conclude(outcome: impl Outcome, peer: &Peer) {
 /// ```
 pub struct Server(Rc<Shared>);
 
-type Serve = dyn Fn(StreamReader, StreamWriter, Peer);
-
-struct Shared {
+pub(super) struct Shared {
     /// Empty once it is closed.
     sockets: RefCell<Vec<Listening>>,
     addresses: Vec<SocketAddr>,
-    /// Connections that are not lost yet.
-    connections: Cell<usize>,
+    unix_path: Option<PathBuf>,
+    /// Removed with the sockets.
+    leftover: Cell<Option<Leftover>>,
+    pub(super) clients: Rc<Clients>,
     closed: Cell<bool>,
     /// Why it closed by itself.
     error: Cell<Option<io::Error>>,
-    waiters: Waiters,
 }
 
 /// The listener is stopped before its socket is closed.
@@ -165,23 +68,31 @@ impl Drop for Listening {
 }
 
 impl Server {
-    fn start(local: &Rc<Local>, addresses: &[SocketAddr], serve: Rc<Serve>) -> io::Result<Self> {
-        let bound = addresses.iter().map(|address| listen(*address)).collect::<io::Result<Vec<_>>>()?;
+    pub(super) fn start(
+        local: &Rc<Local>,
+        sockets: Vec<OwnedFd>,
+        unix: Option<(PathBuf, Option<Leftover>)>,
+        options: &ListenOptions,
+        serve: Rc<Serve>,
+    ) -> io::Result<Self> {
+        let (unix_path, leftover) = unix.map_or((None, None), |(path, leftover)| (Some(path), leftover));
         let server = Self(Rc::new(Shared {
             sockets: RefCell::default(),
-            addresses: bound.iter().map(|(_, address)| *address).collect(),
-            connections: Cell::new(0),
+            addresses: sockets.iter().filter_map(address_of).collect(),
+            unix_path,
+            leftover: Cell::new(leftover),
+            clients: Rc::default(),
             closed: Cell::new(false),
             error: Cell::new(None),
-            waiters: Waiters::default(),
         }));
-        for (socket, _) in bound {
+        for socket in sockets {
             let door = Door {
                 local: Rc::downgrade(local),
                 server: Rc::downgrade(&server.0),
+                setup: options.setup.clone(),
                 serve: Rc::clone(&serve),
             };
-            server.0.listen(local.hub(), socket, Rc::new(door))?;
+            server.0.listen(local.hub(), socket, options.backlog, Rc::new(door))?;
         }
         Ok(server)
     }
@@ -201,10 +112,49 @@ impl Server {
         self.0.close();
     }
 
+    /// Close every connection, once what was written to it has left: `asyncio.Server.close_clients`. The server goes on
+    /// listening, unless it is [closed](Self::close).
+    ///
+    /// ```
+    /// # use std::io;
+    /// # use velodrome::{StreamReader, StreamWriter};
+    /// async fn answer(mut reader: StreamReader, writer: StreamWriter) -> io::Result<()> {
+    ///     while let line @ [_, ..] = &*reader.readline().await? {
+    ///         writer.write(line);
+    ///     }
+    ///     Ok(())
+    /// }
+    ///
+    /// # velodrome::run(async {
+    /// let server = velodrome::start_server(answer, "127.0.0.1", 0).await?;
+    /// # let (mut reader, writer) = velodrome::open_connection("127.0.0.1", server.local_addr()?.port()).await?;
+    /// # writer.write("hello\n");
+    /// # assert_eq!(reader.readline().await?, b"hello\n");
+    /// server.close();
+    /// server.close_clients();
+    /// server.wait_closed().await;
+    /// # assert_eq!(reader.read_to_end().await?, b"");
+    /// # io::Result::Ok(()) })??;
+    /// # io::Result::Ok(())
+    /// ```
+    pub fn close_clients(&self) {
+        self.0.clients.for_each(|client| client.close());
+    }
+
+    /// Close every connection at once, and drop what was not sent: `asyncio.Server.abort_clients`.
+    pub fn abort_clients(&self) {
+        self.0.clients.for_each(|client| client.abort());
+    }
+
+    /// How many connections there are that are not lost yet.
+    #[must_use]
+    pub fn client_count(&self) -> usize {
+        self.0.clients.len()
+    }
+
     /// Wait until the server is closed and so are its connections. Closes neither. Safe to give up.
     pub async fn wait_closed(&self) {
-        poll_fn(|cx| self.0.poll_until(cx, |shared| shared.closed.get() && shared.connections.get() == 0))
-            .await;
+        poll_fn(|cx| self.0.poll_until(cx, |shared| shared.closed.get() && shared.clients.len() == 0)).await;
     }
 
     /// Whether it listens.
@@ -213,7 +163,7 @@ impl Server {
         !self.0.closed.get()
     }
 
-    /// The addresses it listens on, or did.
+    /// The internet addresses it listens on, or did.
     #[must_use]
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.0.addresses
@@ -222,9 +172,15 @@ impl Server {
     /// The first of [`local_addrs`](Self::local_addrs).
     ///
     /// # Errors
-    /// `Unsupported` if it has none.
+    /// `Unsupported` if it has none: it listens on a Unix socket.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.0.addresses.first().copied().ok_or_else(|| io::ErrorKind::Unsupported.into())
+    }
+
+    /// The path of the Unix socket it listens on, or did; an abstract name begins with a zero byte.
+    #[must_use]
+    pub fn unix_path(&self) -> Option<&Path> {
+        self.0.unix_path.as_deref()
     }
 }
 
@@ -238,100 +194,53 @@ impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server")
             .field("addresses", &self.0.addresses)
+            .field("unix_path", &self.0.unix_path)
             .field("serving", &self.is_serving())
-            .field("connections", &self.0.connections.get())
+            .field("clients", &self.client_count())
             .finish()
     }
 }
 
 impl Shared {
-    fn listen(&self, hub: &Rc<Hub>, socket: OwnedFd, door: Rc<Door>) -> io::Result<()> {
-        let listener = Listener::start(hub, socket.as_raw_fd(), usize::from(BACKLOG), door)?;
+    fn listen(&self, hub: &Rc<Hub>, socket: OwnedFd, backlog: u16, door: Rc<Door>) -> io::Result<()> {
+        let listener = Listener::start(hub, socket.as_raw_fd(), usize::from(backlog), door)?;
         self.sockets.borrow_mut().push(Listening { listener, _socket: socket });
         Ok(())
     }
 
     fn close(&self) {
         self.closed.set(true);
-        drop(self.sockets.take());
-        self.waiters.wake();
+        drop((self.sockets.take(), self.leftover.take()));
+        self.clients.waiters.wake();
+    }
+
+    /// It closes by itself.
+    pub(super) fn fail(&self, error: io::Error) {
+        self.error.set(Some(error));
+        self.close();
     }
 
     fn poll_until(&self, cx: &Context<'_>, condition: impl Fn(&Self) -> bool) -> Poll<()> {
         if condition(self) {
             return Poll::Ready(());
         }
-        self.waiters.wait(cx);
+        self.clients.waiters.wait(cx);
         Poll::Pending
     }
 }
 
-/// Counts one connection for as long as it is not lost.
-struct Counted(Rc<Shared>);
-
-impl Counted {
-    fn new(server: Rc<Shared>) -> Self {
-        server.connections.set(server.connections.get() + 1);
-        Self(server)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.connections.set(self.0.connections.get() - 1);
-        self.0.waiters.wake();
-    }
-}
-
-/// Who is told of connections. It holds neither loop nor server: both hold it.
-struct Door {
-    local: Weak<Local>,
-    server: Weak<Shared>,
-    serve: Rc<Serve>,
-}
-
-impl Door {
-    fn open(&self, socket: OwnedFd, peer: Peer) -> io::Result<()> {
-        let (Some(local), Some(server)) = (self.local.upgrade(), self.server.upgrade()) else {
-            return Ok(());
-        };
-        sys::set_nodelay(socket.as_raw_fd(), true)?;
-        let counted: Attachment = Box::new(Counted::new(server));
-        let (reader, writer) = streams::open(local.hub(), socket, peer.clone(), Some(counted))?;
-        (self.serve)(reader, writer, peer);
-        Ok(())
-    }
-
-    fn report(&self, doing: &str, error: io::Error) {
-        if let Some(local) = self.local.upgrade() {
-            local.report(&Unhandled::new(doing, error));
-        }
-    }
-}
-
-impl Acceptor for Door {
-    fn accepted(&self, socket: OwnedFd, peer: Peer) {
-        if let Err(error) = self.open(socket, peer) {
-            self.report("a connection was accepted and then lost", error);
-        }
-    }
-
-    fn exhausted(&self, error: io::Error) {
-        self.report("no connections are accepted for a second", error);
-    }
-
-    fn failed(&self, error: io::Error) {
-        if let Some(server) = self.server.upgrade() {
-            server.error.set(Some(error));
-            server.close();
-        }
-    }
+fn address_of(socket: &OwnedFd) -> Option<SocketAddr> {
+    sys::getsockname(socket.as_raw_fd()).ok()?.as_socket_addr()
 }
 
 #[cfg(test)]
 mod tests {
+    use velodrome_engine::transport::listener::Acceptor;
+
+    use super::super::options::Setup;
     use super::*;
-    use crate::Builder;
+    use crate::local;
+    use crate::{Builder, start_server};
 
     /// The error goes where the program wants it.
     #[track_caller]
@@ -342,7 +251,8 @@ mod tests {
         let served = runtime.unwrap().block_on(async {
             let server = start_server(|_, _| async {}, "127.0.0.1", 0).await.unwrap();
             let local = Rc::downgrade(&local::current().unwrap());
-            about(&Door { local, server: Rc::downgrade(&server.0), serve: Rc::new(|_, _, _| ()) });
+            let (server_of, serve) = (Rc::downgrade(&server.0), Rc::new(|_: &_, _, _, _| Ok(())));
+            about(&Door { local, server: server_of, setup: Setup::default(), serve });
             if !server.is_serving() {
                 return server.serve_forever().await;
             }

@@ -9,43 +9,43 @@ use velodrome_engine::hub::Hub;
 use velodrome_engine::streams::ByteBuffer;
 use velodrome_engine::streams::read::Read;
 use velodrome_engine::sys::Peer;
-use velodrome_engine::transport::stream::Stream;
 use velodrome_engine::transport::{Protocol, Received, Recv};
 
-use super::Attachment;
 use super::error::ReadError;
 use super::inbound::Inbound;
 use super::outbound::Outbound;
+use crate::channel::Channel;
+use crate::clients::{Client, Endpoint};
 
-pub(super) struct Connection {
+pub(crate) struct Connection {
     hub: Rc<Hub>,
     /// None once the connection is lost. Until then the two hold each other.
-    stream: RefCell<Option<Rc<Stream>>>,
+    channel: RefCell<Option<Rc<dyn Channel>>>,
     peer: Peer,
     inbound: Inbound,
     pub(super) outbound: Outbound,
-    attachment: Cell<Option<Attachment>>,
+    client: Cell<Option<Client>>,
 }
 
 impl Connection {
-    pub(super) fn new(hub: &Rc<Hub>, peer: Peer, attachment: Option<Attachment>) -> Rc<Self> {
-        Rc::new(Self {
+    pub(super) fn new(hub: &Rc<Hub>, peer: Peer, client: Option<Client>) -> Self {
+        Self {
             hub: Rc::clone(hub),
-            stream: RefCell::default(),
+            channel: RefCell::default(),
             peer,
             inbound: Inbound::default(),
             outbound: Outbound::default(),
-            attachment: Cell::new(attachment),
-        })
+            client: Cell::new(client),
+        }
     }
 
-    pub(super) fn attach(&self, stream: Rc<Stream>) {
-        self.stream.replace(Some(stream));
+    pub(crate) fn attach(&self, channel: Rc<dyn Channel>) {
+        self.channel.replace(Some(channel));
     }
 
-    /// The transport, until the connection is lost.
-    pub(super) fn stream(&self) -> Option<Rc<Stream>> {
-        self.stream.borrow().clone()
+    /// What carries the bytes, until the connection is lost.
+    pub(crate) fn channel(&self) -> Option<Rc<dyn Channel>> {
+        self.channel.borrow().clone()
     }
 
     pub(super) fn peer(&self) -> &Peer {
@@ -76,15 +76,29 @@ impl Connection {
     /// Have the transport read or pause as the buffer demands.
     fn keep_up(&self) {
         let Some(paused) = self.inbound.pause_changed() else { return };
-        let Some(stream) = self.stream() else { return };
-        if paused { stream.pause_reading() } else { stream.resume_reading() }
+        let Some(channel) = self.channel() else { return };
+        if paused { channel.pause_reading() } else { channel.resume_reading() }
     }
 
     fn end(&self, error: Option<&io::Error>) {
-        let stream = self.stream.take();
+        let channel = self.channel.take();
         self.inbound.end(error);
         self.outbound.lose(error);
-        drop((stream, self.attachment.take()));
+        drop((channel, self.client.take()));
+    }
+}
+
+impl Endpoint for Connection {
+    fn close(&self) {
+        if let Some(channel) = self.channel() {
+            channel.close();
+        }
+    }
+
+    fn abort(&self) {
+        if let Some(channel) = self.channel() {
+            channel.abort(None);
+        }
     }
 }
 

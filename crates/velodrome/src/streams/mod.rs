@@ -13,7 +13,7 @@ pub(crate) mod writer;
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use velodrome_engine::hub::Hub;
 use velodrome_engine::sys::{self, Peer};
@@ -22,6 +22,7 @@ use velodrome_engine::transport::stream::{Descriptor, Stream};
 use self::connection::Connection;
 use self::reader::StreamReader;
 use self::writer::StreamWriter;
+use crate::clients::Client;
 use crate::local;
 
 /// Reader and writer over a stream socket that is connected already: asyncio's `open_connection(sock=…)`.
@@ -50,17 +51,19 @@ pub fn open_socket(socket: impl Into<OwnedFd>) -> io::Result<(StreamReader, Stre
     open(local.hub(), socket, peer, None)
 }
 
-/// What a server wants to have dropped when the connection is lost.
-pub(crate) type Attachment = Box<dyn std::any::Any>;
-
 /// Reader and writer over `socket`, which does not block.
 pub(crate) fn open(
     hub: &Rc<Hub>,
     socket: OwnedFd,
     peer: Peer,
-    attachment: Option<Attachment>,
+    client: Option<Client>,
 ) -> io::Result<(StreamReader, StreamWriter)> {
-    let connection = Connection::new(hub, peer, attachment);
+    let connection = Rc::new_cyclic(|weak: &Weak<Connection>| {
+        if let Some(client) = &client {
+            client.attach(weak.clone());
+        }
+        Connection::new(hub, peer, client)
+    });
     let stream = Stream::new(hub, Descriptor::Owned(socket), Rc::clone(&connection) as Rc<_>);
     if let Err(error) = stream.start() {
         // It holds the connection, and no report of a loss will come to part them.

@@ -1,16 +1,19 @@
 //! The end that bytes go into.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use velodrome_engine::sys::{self, Peer};
-use velodrome_engine::transport::stream::{Refused, Stream};
-use velodrome_engine::transport::write_queue::Chunk;
+use velodrome_engine::transport::stream::Refused;
 
 use super::connection::Connection;
+use crate::channel::Channel;
 
 /// The writing end of a connection: `asyncio.StreamWriter`.
 ///
@@ -44,7 +47,7 @@ impl StreamWriter {
     /// ```
     pub fn write(&self, data: impl AsRef<[u8]>) {
         let data = data.as_ref();
-        self.tell(|stream| stream.write(data, || Chunk::Owned(data.to_vec())));
+        self.tell(|channel| channel.write(data));
     }
 
     /// Send several pieces, with as few system calls as may be.
@@ -61,13 +64,13 @@ impl StreamWriter {
     /// # io::Result::Ok(())
     /// ```
     pub fn writelines<D: AsRef<[u8]>>(&self, pieces: impl IntoIterator<Item = D>) {
-        let chunks = pieces.into_iter().map(|piece| Chunk::Owned(piece.as_ref().to_vec()));
-        self.tell(|stream| stream.write_all(chunks));
+        let mut pieces = pieces.into_iter().map(|piece| piece.as_ref().to_vec());
+        self.tell(|channel| channel.write_all(&mut pieces));
     }
 
-    fn tell(&self, write: impl FnOnce(&Rc<Stream>) -> Result<(), Refused>) {
-        if let Some(stream) = self.0.stream()
-            && write(&stream) == Err(Refused::AfterEof)
+    fn tell(&self, write: impl FnOnce(Rc<dyn Channel>) -> Result<(), Refused>) {
+        if let Some(channel) = self.0.channel()
+            && write(channel) == Err(Refused::AfterEof)
         {
             self.0.outbound.note_late_write();
         }
@@ -117,8 +120,8 @@ impl StreamWriter {
     /// # io::Result::Ok(())
     /// ```
     pub fn write_eof(&self) {
-        if let Some(stream) = self.0.stream() {
-            stream.write_eof();
+        if let Some(channel) = self.0.channel() {
+            channel.write_eof();
         }
     }
 
@@ -139,8 +142,8 @@ impl StreamWriter {
     /// # io::Result::Ok(())
     /// ```
     pub fn close(&self) {
-        if let Some(stream) = self.0.stream() {
-            stream.close();
+        if let Some(channel) = self.0.channel() {
+            channel.close();
         }
     }
 
@@ -158,15 +161,15 @@ impl StreamWriter {
     /// # io::Result::Ok(())
     /// ```
     pub fn abort(&self) {
-        if let Some(stream) = self.0.stream() {
-            stream.abort(None);
+        if let Some(channel) = self.0.channel() {
+            channel.abort(None);
         }
     }
 
     /// Whether the connection is closed, or about to be.
     #[must_use]
     pub fn is_closing(&self) -> bool {
-        self.0.stream().is_none_or(|stream| stream.is_closing())
+        self.0.channel().is_none_or(|channel| channel.is_closing())
     }
 
     /// Wait until the connection is closed. Does not close it. Safe to give up.
@@ -180,7 +183,7 @@ impl StreamWriter {
     /// How many bytes that were written are kept, because the kernel has not taken them.
     #[must_use]
     pub fn buffered(&self) -> usize {
-        self.0.stream().map_or(0, |stream| stream.buffered())
+        self.0.channel().map_or(0, |channel| channel.buffered())
     }
 
     /// The address of the other end. Known even when the connection is closed.
@@ -208,14 +211,22 @@ impl StreamWriter {
         internet(self.0.peer())
     }
 
+    /// The path of the Unix socket at the other end; none for a socket of another family, and none for a client's end,
+    /// which has no name.
+    #[must_use]
+    pub fn peer_unix_path(&self) -> Option<PathBuf> {
+        let name = self.0.peer().unix_path().filter(|name| !name.is_empty())?;
+        Some(OsStr::from_bytes(name).into())
+    }
+
     /// The address of this end.
     ///
     /// # Errors
     /// `NotConnected` if the connection is closed; `Unsupported` as for [`peer_addr`](Self::peer_addr).
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        let stream = self.0.stream().filter(|_| !self.0.outbound.is_lost());
-        let stream = stream.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
-        internet(&sys::getsockname(stream.fd())?)
+        let channel = self.0.channel().filter(|_| !self.0.outbound.is_lost());
+        let channel = channel.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
+        internet(&sys::getsockname(channel.fd())?)
     }
 }
 
