@@ -3,10 +3,15 @@
 //! Streams and protocols write and pause through this and need not know which. The engine's own seam is on the other
 //! side, where bytes arrive: a layer is a protocol to the socket, and a channel to whoever uses it.
 
+use std::ffi::OsStr;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::RawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::rc::Rc;
 
+use velodrome_engine::sys::Peer;
 use velodrome_engine::transport::flow_control::LimitsError;
 use velodrome_engine::transport::stream::{Refused, Stream};
 use velodrome_engine::transport::write_queue::Chunk;
@@ -16,6 +21,8 @@ use velodrome_engine::transport::write_queue::Chunk;
 pub(crate) trait Channel {
     fn write(self: Rc<Self>, data: &[u8]) -> Result<(), Refused>;
     fn write_all(self: Rc<Self>, pieces: &mut dyn Iterator<Item = Vec<u8>>) -> Result<(), Refused>;
+    /// Send what is being gathered now.
+    fn flush(self: Rc<Self>);
     fn write_eof(self: Rc<Self>);
     fn close(self: Rc<Self>);
     fn abort(self: Rc<Self>, error: Option<io::Error>);
@@ -24,12 +31,26 @@ pub(crate) trait Channel {
     /// The socket itself, where nothing lies over it.
     fn plain(self: Rc<Self>) -> Option<Rc<Stream>>;
     fn is_closing(&self) -> bool;
+    /// Whether the descriptor is gone, or about to be.
+    fn is_closed(&self) -> bool;
     fn is_reading(&self) -> bool;
     fn is_writing_paused(&self) -> bool;
     fn buffered(&self) -> usize;
     fn write_limits(&self) -> (usize, usize);
     fn set_write_limits(&self, high: Option<usize>, low: Option<usize>) -> Result<(), LimitsError>;
     fn fd(&self) -> RawFd;
+}
+
+/// The internet address that `peer` is.
+pub(crate) fn internet(peer: &Peer) -> io::Result<SocketAddr> {
+    let none = || io::Error::new(io::ErrorKind::Unsupported, "the socket has no internet address");
+    peer.as_socket_addr().ok_or_else(none)
+}
+
+/// The Unix path that `peer` is, if it has one.
+pub(crate) fn unix_path(peer: &Peer) -> Option<PathBuf> {
+    let name = peer.unix_path().filter(|name| !name.is_empty())?;
+    Some(OsStr::from_bytes(name).into())
 }
 
 impl Channel for Stream {
@@ -39,6 +60,10 @@ impl Channel for Stream {
 
     fn write_all(self: Rc<Self>, pieces: &mut dyn Iterator<Item = Vec<u8>>) -> Result<(), Refused> {
         Self::write_all(&self, pieces.map(Chunk::Owned))
+    }
+
+    fn flush(self: Rc<Self>) {
+        Self::flush_gathered(&self);
     }
 
     fn write_eof(self: Rc<Self>) {
@@ -67,6 +92,10 @@ impl Channel for Stream {
 
     fn is_closing(&self) -> bool {
         Self::is_closing(self)
+    }
+
+    fn is_closed(&self) -> bool {
+        self.is_lost()
     }
 
     fn is_reading(&self) -> bool {

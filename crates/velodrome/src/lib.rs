@@ -40,13 +40,19 @@
 //! | `asyncio.start_server(handler, host, port)` | [`start_server`]`(handler, host, port)` |
 //! | `asyncio.open_unix_connection(path)` | [`open_unix_connection`]`(path)` |
 //! | `asyncio.start_unix_server(handler, path)` | [`start_unix_server`]`(handler, path)` |
+//! | `loop.create_connection(Factory, host, port)` | [`create_connection`]`(factory, host, port)` |
+//! | `loop.create_server(Factory, host, port)` | [`create_server`]`(factory, host, port)` |
+//! | `loop.add_reader(fd, …)`, `add_writer` | [`AsyncFd`] |
+//! | `loop.sendfile(transport, file)` | [`StreamWriter::sendfile`]`(&file, 0, None)` |
 //! | `loop.getaddrinfo(host, port)` | [`getaddrinfo`]`(host, port)` |
 //! | `loop.set_exception_handler(report)` | [`Builder::on_error`] |
 
 mod channel;
 mod clients;
+mod descriptor;
 mod local;
 mod net;
+mod protocol;
 mod runtime;
 mod streams;
 mod task;
@@ -58,10 +64,15 @@ pub use velodrome_engine::clock::{Clock, ManualClock};
 pub use velodrome_engine::driver::{Driver, DriverKind};
 pub use velodrome_engine::streams::{NoSeparator, Overrun};
 
+pub use descriptor::{AsyncFd, ReadyGuard};
 pub use net::lookup::getaddrinfo;
 pub use net::options::{ConnectOptions, ListenOptions};
 pub use net::server::Server;
 pub use net::streams::{Outcome, open_connection, open_unix_connection, start_server, start_unix_server};
+pub use protocol::{
+    AnyProtocol, BufferedProtocol, Protocol, ProtocolRef, Transport, create_connection, create_server,
+    create_unix_connection, create_unix_server,
+};
 pub use runtime::{Builder, Runtime, run};
 pub use streams::error::ReadError;
 pub use streams::open_socket;

@@ -61,7 +61,8 @@ pub use socket::{
     take_error,
 };
 pub use transfer::{
-    IOV_MAX, read, recv, recv_from, recv_now, send, send_now, send_to, send_vectored, write, write_vectored,
+    IOV_MAX, read, recv, recv_from, recv_now, send, send_now, send_to, send_vectored, sendfile, write,
+    write_vectored,
 };
 
 /// Lends a descriptor to one system call.

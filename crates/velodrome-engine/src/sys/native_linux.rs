@@ -43,6 +43,16 @@ pub(crate) fn take_place(new: OwnedFd, old: BorrowedFd<'_>) -> io::Result<()> {
     retry(|| rustix::io::dup3(&new, &mut place, DupFlags::CLOEXEC))
 }
 
+/// Sends part of a file by a socket, within the kernel.
+pub(super) fn sendfile(
+    to: BorrowedFd<'_>,
+    from: BorrowedFd<'_>,
+    offset: &mut u64,
+    count: usize,
+) -> io::Result<usize> {
+    retry(|| rustix::fs::sendfile(to, from, Some(&mut *offset), count))
+}
+
 /// A Unix name that begins with a zero is a name, not the absence of one.
 pub(super) const ABSTRACT_NAMES: bool = true;
 

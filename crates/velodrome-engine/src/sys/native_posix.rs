@@ -36,6 +36,16 @@ pub(super) fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<So
     Ok((settle(connection)?, peer))
 }
 
+/// Each kernel has another `sendfile`, and none is in POSIX; who calls copies instead.
+pub(super) fn sendfile(
+    _to: BorrowedFd<'_>,
+    _from: BorrowedFd<'_>,
+    _offset: &mut u64,
+    _count: usize,
+) -> io::Result<usize> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// A Unix name that begins with a zero is no name: some kernels pad with zeros.
 pub(super) const ABSTRACT_NAMES: bool = false;
 

@@ -86,6 +86,12 @@ pub fn write_vectored(fd: RawFd, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
     retry(|| rustix::io::writev(fd, bufs))
 }
 
+/// Sends up to `count` bytes of the file `from`, beginning at `offset`, which moves on, by the socket `to`; 0 is the end
+/// of the file. `Unsupported` where the kernel has no such call, `InvalidInput` where it does not do it for such files.
+pub fn sendfile(to: RawFd, from: RawFd, offset: &mut u64, count: usize) -> io::Result<usize> {
+    native::sendfile(lend(to)?, lend(from)?, offset, count)
+}
+
 /// More than `IOV_MAX` would be refused as a whole (EMSGSIZE), where a short count is what the caller can handle.
 fn at_most_iov_max<'a, 'b>(bufs: &'a [IoSlice<'b>]) -> &'a [IoSlice<'b>] {
     &bufs[..bufs.len().min(IOV_MAX)]
@@ -118,6 +124,26 @@ mod tests {
         assert_eq!(write_vectored(writer.as_raw_fd(), &bufs).unwrap(), IOV_MAX);
         assert_eq!(recv(right.as_raw_fd(), &mut [0; 4096]).unwrap(), IOV_MAX);
         assert_eq!(read(reader.as_raw_fd(), &mut [0; 4096]).unwrap(), IOV_MAX);
+    }
+
+    #[test]
+    fn a_file_goes_by_the_kernel() {
+        let path = std::env::temp_dir().join(format!("velodrome-sendfile-{}", std::process::id()));
+        std::fs::write(&path, b"0123456789").unwrap();
+        let file = std::fs::File::open(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let (left, right) = sys::socketpair().unwrap();
+        let mut offset = 3;
+        let sent = sendfile(left.as_raw_fd(), file.as_raw_fd(), &mut offset, 4);
+        if sent.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Unsupported) {
+            return;
+        }
+        assert_eq!((sent.unwrap(), offset), (4, 7));
+        let mut buf = [0; 16];
+        assert_eq!(recv(right.as_raw_fd(), &mut buf).unwrap(), 4);
+        assert_eq!(&buf[..4], b"3456");
+        offset = 10;
+        assert_eq!(sendfile(left.as_raw_fd(), file.as_raw_fd(), &mut offset, 4).unwrap(), 0);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! From a name and a port, or a path, to connections: looking up, connecting, listening.
 
 mod attempt;
-mod door;
+pub(crate) mod door;
 mod listening;
 pub(crate) mod lookup;
 pub(crate) mod options;

@@ -73,6 +73,16 @@ impl Connection {
         poll
     }
 
+    /// Until the kernel has taken all that was written.
+    pub(crate) fn poll_flushed(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(channel) = self.channel() {
+            channel.flush();
+        }
+        // Flushing may have lost it.
+        let kept = self.channel().map_or(0, |channel| channel.buffered());
+        self.outbound.poll_flushed(kept, cx)
+    }
+
     /// Have the transport read or pause as the buffer demands.
     fn keep_up(&self) {
         let Some(paused) = self.inbound.pause_changed() else { return };
@@ -130,6 +140,10 @@ impl Protocol for Connection {
 
     fn resume_writing(&self) {
         self.outbound.resume();
+    }
+
+    fn drained(&self) {
+        self.outbound.resume_flushing();
     }
 
     fn connection_lost(&self, error: Option<io::Error>) {

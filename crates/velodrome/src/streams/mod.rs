@@ -9,6 +9,7 @@ pub(crate) mod error;
 mod inbound;
 mod outbound;
 pub(crate) mod reader;
+mod sendfile;
 pub(crate) mod writer;
 
 use std::io;

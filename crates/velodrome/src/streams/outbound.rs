@@ -43,8 +43,22 @@ impl Outbound {
         self.waiters.wake();
     }
 
+    /// Nothing is kept any more.
+    pub(super) fn resume_flushing(&self) {
+        self.waiters.wake();
+    }
+
     /// Until what is buffered is little enough.
     pub(super) fn poll_drained(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_until(!self.paused.get(), cx)
+    }
+
+    /// Until nothing is kept, of which there is `kept` now.
+    pub(super) fn poll_flushed(&self, kept: usize, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_until(kept == 0, cx)
+    }
+
+    fn poll_until(&self, done: bool, cx: &Context<'_>) -> Poll<io::Result<()>> {
         self.told()?;
         if self.lost.get() {
             return Poll::Ready(Err(io::Error::new(
@@ -52,7 +66,7 @@ impl Outbound {
                 "the connection is closed",
             )));
         }
-        if !self.paused.get() {
+        if done {
             return Poll::Ready(Ok(()));
         }
         self.waiters.wait(cx);

@@ -1,19 +1,17 @@
 //! The end that bytes go into.
 
-use std::ffi::OsStr;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use velodrome_engine::sys::{self, Peer};
+use velodrome_engine::sys;
 use velodrome_engine::transport::stream::Refused;
 
 use super::connection::Connection;
-use crate::channel::Channel;
+use crate::channel::{self, Channel};
 
 /// The writing end of a connection: `asyncio.StreamWriter`.
 ///
@@ -100,6 +98,28 @@ impl StreamWriter {
     /// [`write_eof`](Self::write_eof).
     pub async fn drain(&self) -> io::Result<()> {
         poll_fn(|cx| self.0.outbound.poll_drained(cx)).await
+    }
+
+    /// Wait until the kernel has taken all that was written; [`drain`](Self::drain) waits for less. Safe to give up.
+    ///
+    /// ```
+    /// # use std::{io, os::unix::net::UnixStream};
+    /// # velodrome::run(async {
+    /// # let (ours, theirs) = UnixStream::pair()?;
+    /// # let (mut reader, writer) = velodrome::open_socket(ours)?;
+    /// # let (mut their_reader, their_writer) = velodrome::open_socket(theirs)?;
+    /// # velodrome::spawn(async move { their_reader.read_to_end().await });
+    /// writer.write(vec![0; 1_000_000]);
+    /// writer.flush().await?;
+    /// assert_eq!(writer.buffered(), 0);
+    /// # io::Result::Ok(()) })??;
+    /// # io::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`drain`](Self::drain).
+    pub async fn flush(&self) -> io::Result<()> {
+        poll_fn(|cx| self.0.poll_flushed(cx)).await
     }
 
     /// Say that no more will be written; the peer reads the end of the stream after what was. Reading goes on.
@@ -208,15 +228,14 @@ impl StreamWriter {
     /// # Errors
     /// `Unsupported` if it has none: the socket is no internet socket.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        internet(self.0.peer())
+        channel::internet(self.0.peer())
     }
 
     /// The path of the Unix socket at the other end; none for a socket of another family, and none for a client's end,
     /// which has no name.
     #[must_use]
     pub fn peer_unix_path(&self) -> Option<PathBuf> {
-        let name = self.0.peer().unix_path().filter(|name| !name.is_empty())?;
-        Some(OsStr::from_bytes(name).into())
+        channel::unix_path(self.0.peer())
     }
 
     /// The address of this end.
@@ -224,15 +243,30 @@ impl StreamWriter {
     /// # Errors
     /// `NotConnected` if the connection is closed; `Unsupported` as for [`peer_addr`](Self::peer_addr).
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        let channel = self.0.channel().filter(|_| !self.0.outbound.is_lost());
-        let channel = channel.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
-        internet(&sys::getsockname(channel.fd())?)
+        channel::internet(&sys::getsockname(self.open_channel()?.fd())?)
     }
-}
 
-fn internet(peer: &Peer) -> io::Result<SocketAddr> {
-    let none = || io::Error::new(io::ErrorKind::Unsupported, "the socket has no internet address");
-    peer.as_socket_addr().ok_or_else(none)
+    /// Whether small writes leave at once (`TCP_NODELAY`). They do, unless
+    /// [`ConnectOptions`](crate::ConnectOptions) or [`ListenOptions`](crate::ListenOptions) said otherwise.
+    ///
+    /// # Errors
+    /// `NotConnected` if the connection is closed; what the kernel says if it is no TCP connection.
+    pub fn set_nodelay(&self, on: bool) -> io::Result<()> {
+        sys::set_nodelay(self.open_channel()?.fd(), on)
+    }
+
+    /// Whether the kernel asks a silent peer if it still lives (`SO_KEEPALIVE`).
+    ///
+    /// # Errors
+    /// `NotConnected` if the connection is closed.
+    pub fn set_keepalive(&self, on: bool) -> io::Result<()> {
+        sys::set_keepalive(self.open_channel()?.fd(), on)
+    }
+
+    pub(super) fn open_channel(&self) -> io::Result<Rc<dyn Channel>> {
+        let channel = self.0.channel().filter(|_| !self.0.outbound.is_lost());
+        channel.ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
 }
 
 impl Drop for StreamWriter {

@@ -1,0 +1,274 @@
+//! Any descriptor that can be waited for, as something to await: `loop.add_reader` and `add_writer`, Rust's way.
+
+use std::cell::Cell;
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use velodrome_engine::driver::{Interest, Readiness};
+use velodrome_engine::hub::Hub;
+use velodrome_engine::reactor::{Registration, Source};
+
+use crate::local;
+use crate::waiting::Waiters;
+
+/// A descriptor of any kind, awaited until it can be read or written: a pipe, a terminal, a device, another library's
+/// socket.
+///
+/// It is **level-triggered**: [`readable`](Self::readable) asks the kernel, so it comes back at once as long as there is
+/// something to read, whoever read before, and no flag has to be cleared. The descriptor must not block
+/// (`O_NONBLOCK`), or who finds nothing after all will wait for it with the whole loop.
+///
+/// Dropping it stops the watching, then drops what was inside. A descriptor can be watched once at a time.
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use std::os::unix::net::UnixStream;
+/// use velodrome::AsyncFd;
+///
+/// velodrome::run(async {
+///     let (ours, mut theirs) = UnixStream::pair()?;
+///     ours.set_nonblocking(true)?;
+///     let ours = AsyncFd::new(ours)?;
+///
+///     let mut buffer = [0; 16];
+///     let reading = ours.read_with(|mut ours| ours.read(&mut buffer));
+///     theirs.write_all(b"hello")?;
+///     assert_eq!(reading.await?, 5);
+///     std::io::Result::Ok(())
+/// })??;
+/// # std::io::Result::Ok(())
+/// ```
+pub struct AsyncFd<T: AsFd> {
+    hub: Rc<Hub>,
+    registration: Rc<Registration>,
+    watch: Rc<Watch>,
+    /// None only while it is being taken apart.
+    inner: Option<T>,
+}
+
+/// Hears from the loop.
+#[derive(Default)]
+struct Watch {
+    /// To narrow what is listened for, once it has come.
+    of: Cell<Option<(Rc<Hub>, Rc<Registration>)>>,
+    reading: Direction,
+    writing: Direction,
+}
+
+/// Who waits for one of the two, and how often it has come.
+#[derive(Default)]
+struct Direction {
+    told: Cell<u64>,
+    waited_for: Cell<bool>,
+    waiters: Waiters,
+}
+
+impl Direction {
+    fn tell(&self) {
+        self.told.set(self.told.get().wrapping_add(1));
+        self.waited_for.set(false);
+        self.waiters.wake();
+    }
+}
+
+impl Watch {
+    fn interest(&self) -> Interest {
+        let read = if self.reading.waited_for.get() { Interest::READ } else { Interest::NONE };
+        if self.writing.waited_for.get() { read.union(Interest::WRITE) } else { read }
+    }
+}
+
+impl Source for Watch {
+    fn ready(self: Rc<Self>, readiness: Readiness) {
+        if readiness.contains(Readiness::READ) {
+            self.reading.tell();
+        }
+        if readiness.contains(Readiness::WRITE) {
+            self.writing.tell();
+        }
+        if let Some((hub, registration)) = self.of.take() {
+            // Who was told asks again when it has had its turn.
+            hub.reactor.rest(&registration, self.interest());
+            self.of.set(Some((hub, registration)));
+        }
+    }
+
+    fn abandon(&self) {
+        self.of.set(None);
+        self.reading.tell();
+        self.writing.tell();
+    }
+}
+
+impl<T: AsFd> AsyncFd<T> {
+    /// Watch the descriptor of `inner`.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if somebody on this loop watches it. If no loop runs on this thread.
+    pub fn new(inner: T) -> io::Result<Self> {
+        let local = local::require("AsyncFd")?;
+        let (hub, watch) = (Rc::clone(local.hub()), Rc::new(Watch::default()));
+        let source = Rc::clone(&watch) as Rc<dyn Source>;
+        let registration = hub.reactor.register(inner.as_fd().as_raw_fd(), source, Interest::NONE)?;
+        watch.of.set(Some((Rc::clone(&hub), Rc::clone(&registration))));
+        Ok(Self { hub, registration, watch, inner: Some(inner) })
+    }
+
+    /// Wait until there is something to read, or the other end is gone, which a read will tell. Safe to give up.
+    ///
+    /// ```
+    /// # use std::io::Read;
+    /// # use std::os::unix::net::UnixStream;
+    /// # use velodrome::AsyncFd;
+    /// # velodrome::run(async {
+    /// # let (ours, theirs) = UnixStream::pair()?;
+    /// # ours.set_nonblocking(true)?;
+    /// # std::io::Write::write_all(&mut &theirs, b"hello")?;
+    /// let ours = AsyncFd::new(ours)?;
+    /// let mut buffer = [0; 16];
+    /// let count = loop {
+    ///     let ready = ours.readable().await?;
+    ///     // None if there was nothing after all: somebody else has read it.
+    ///     if let Some(count) = ready.try_io(|mut ours| ours.read(&mut buffer)) {
+    ///         break count?;
+    ///     }
+    /// };
+    /// # assert_eq!(count, 5);
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    /// `PermissionDenied` for what cannot be waited for: a regular file, which is always ready. If the loop has ended.
+    pub async fn readable(&self) -> io::Result<ReadyGuard<'_, T>> {
+        self.wait(&self.watch.reading).await
+    }
+
+    /// Wait until there is room to write, or the other end is gone, which a write will tell. Safe to give up.
+    ///
+    /// # Errors
+    /// As [`readable`](Self::readable).
+    pub async fn writable(&self) -> io::Result<ReadyGuard<'_, T>> {
+        self.wait(&self.watch.writing).await
+    }
+
+    async fn wait(&self, direction: &Direction) -> io::Result<ReadyGuard<'_, T>> {
+        let told = direction.told.get();
+        poll_fn(|cx| self.poll_told(direction, told, cx)).await?;
+        Ok(ReadyGuard(self))
+    }
+
+    fn poll_told(&self, direction: &Direction, before: u64, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        if direction.told.get() != before {
+            return Poll::Ready(Ok(()));
+        }
+        if self.hub.is_closed() {
+            return Poll::Ready(Err(io::Error::other("the event loop of this descriptor has ended")));
+        }
+        direction.waiters.wait(cx);
+        direction.waited_for.set(true);
+        match self.hub.reactor.set_interest(&self.registration, self.watch.interest()) {
+            Ok(()) => Poll::Pending,
+            Err(error) => {
+                direction.waited_for.set(false);
+                Poll::Ready(Err(error))
+            }
+        }
+    }
+
+    /// Do what reads, now or as soon as it does not say `WouldBlock`. Given up, it has read nothing.
+    ///
+    /// # Errors
+    /// What `read` says, and as [`readable`](Self::readable).
+    pub async fn read_with<R>(&self, mut read: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
+        loop {
+            match ReadyGuard(self).try_io(&mut read) {
+                Some(result) => return result,
+                None => drop(self.readable().await?),
+            }
+        }
+    }
+
+    /// Do what writes, now or as soon as it does not say `WouldBlock`. Given up, it has written nothing.
+    ///
+    /// # Errors
+    /// What `write` says, and as [`readable`](Self::readable).
+    pub async fn write_with<R>(&self, mut write: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
+        loop {
+            match ReadyGuard(self).try_io(&mut write) {
+                Some(result) => return result,
+                None => drop(self.writable().await?),
+            }
+        }
+    }
+
+    /// What is inside.
+    #[must_use]
+    pub fn get_ref(&self) -> &T {
+        let Some(inner) = &self.inner else { unreachable!("only into_inner takes it, and self with it") };
+        inner
+    }
+
+    /// What is inside, watched no more.
+    #[must_use]
+    pub fn into_inner(mut self) -> T {
+        self.unwatch();
+        let Some(inner) = self.inner.take() else {
+            unreachable!("only into_inner takes it, and self with it")
+        };
+        inner
+    }
+
+    fn unwatch(&self) {
+        drop(self.watch.of.take());
+        drop(self.hub.reactor.deregister(&self.registration));
+    }
+}
+
+impl<T: AsFd> Drop for AsyncFd<T> {
+    /// Before what is inside is closed.
+    fn drop(&mut self) {
+        self.unwatch();
+    }
+}
+
+impl<T: AsFd> AsFd for AsyncFd<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.get_ref().as_fd()
+    }
+}
+
+impl<T: AsFd + fmt::Debug> fmt::Debug for AsyncFd<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsyncFd").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+/// A descriptor that was ready a moment ago: what [`AsyncFd::readable`] and [`AsyncFd::writable`] give.
+pub struct ReadyGuard<'a, T: AsFd>(&'a AsyncFd<T>);
+
+impl<T: AsFd> ReadyGuard<'_, T> {
+    /// Try what the descriptor is ready for. None if it would block after all: then wait again.
+    pub fn try_io<R>(&self, act: impl FnOnce(&T) -> io::Result<R>) -> Option<io::Result<R>> {
+        match act(self.0.get_ref()) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            result => Some(result),
+        }
+    }
+
+    /// What is inside.
+    #[must_use]
+    pub fn get_ref(&self) -> &T {
+        self.0.get_ref()
+    }
+}
+
+impl<T: AsFd + fmt::Debug> fmt::Debug for ReadyGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ReadyGuard").field(self.get_ref()).finish()
+    }
+}

@@ -1,0 +1,235 @@
+//! Connections that are told by callbacks: being the client, and being the server.
+
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::rc::Rc;
+
+use velodrome_engine::sys::Peer;
+use velodrome_engine::transport::stream::{Descriptor, Stream};
+
+use super::host::{Host, ProtocolRef};
+use super::kinds::AnyProtocol;
+use super::transport::Transport;
+use crate::clients::Client;
+use crate::local::{self, Local};
+use crate::net::door::Serve;
+use crate::net::options::{ConnectOptions, ListenOptions};
+use crate::net::server::Server;
+
+/// Connect to `host` by TCP, and tell the protocol that `factory` makes: `loop.create_connection`.
+///
+/// Its `connection_made` has been called when this returns. As [`open_connection`](crate::open_connection) otherwise.
+///
+/// ```
+/// use std::io;
+/// use velodrome::{Protocol, create_connection};
+///
+/// #[derive(Default)]
+/// struct Collect(Vec<u8>);
+///
+/// impl Protocol for Collect {
+///     fn data_received(&mut self, data: &[u8]) {
+///         self.0.extend_from_slice(data);
+///     }
+/// }
+///
+/// # async fn echo(mut reader: velodrome::StreamReader, writer: velodrome::StreamWriter) -> io::Result<()> {
+/// #     writer.write(reader.readline().await?);
+/// #     Ok(())
+/// # }
+/// velodrome::run(async {
+/// #   let server = velodrome::start_server(echo, "127.0.0.1", 0).await?;
+/// #   let port = server.local_addr()?.port();
+///     let (transport, collect) = create_connection(Collect::default, "127.0.0.1", port).await?;
+///     transport.write("hello\n");
+/// #   while !transport.is_closing() { velodrome::sleep(std::time::Duration::from_millis(1)).await; }
+/// #   assert_eq!(collect.with(|collect| collect.0.clone()).unwrap(), b"hello\n");
+///     io::Result::Ok(())
+/// })??;
+/// # io::Result::Ok(())
+/// ```
+///
+/// # Errors
+/// As [`open_connection`](crate::open_connection).
+pub async fn create_connection<P: AnyProtocol<K>, K: 'static>(
+    factory: impl FnOnce() -> P,
+    host: &str,
+    port: u16,
+) -> io::Result<(Transport, ProtocolRef<P>)> {
+    ConnectOptions::new().create_connection(factory, host, port).await
+}
+
+/// Connect to the Unix socket at `path`, and tell the protocol that `factory` makes: `loop.create_unix_connection`.
+///
+/// ```
+/// # use std::io;
+/// # struct Silent;
+/// # impl velodrome::Protocol for Silent { fn data_received(&mut self, _: &[u8]) {} }
+/// # let path = std::env::temp_dir().join(format!("velodrome-doc-{}-protocol", std::process::id()));
+/// # velodrome::run(async {
+/// let server = velodrome::create_unix_server(|| Silent, &path).await?;
+/// let (transport, _silent) = velodrome::create_unix_connection(|| Silent, &path).await?;
+/// assert_eq!(transport.peer_unix_path().as_deref(), server.unix_path());
+/// # io::Result::Ok(()) })??;
+/// # io::Result::Ok(())
+/// ```
+///
+/// # Errors
+/// As [`open_unix_connection`](crate::open_unix_connection).
+pub async fn create_unix_connection<P: AnyProtocol<K>, K: 'static>(
+    factory: impl FnOnce() -> P,
+    path: impl AsRef<Path>,
+) -> io::Result<(Transport, ProtocolRef<P>)> {
+    ConnectOptions::new().create_unix_connection(factory, path).await
+}
+
+/// Listen on `host` and `port` by TCP, and let `factory` make a protocol for each connection: `loop.create_server`. As
+/// [`start_server`](crate::start_server) otherwise; see [`Protocol`](crate::Protocol) for an example.
+///
+/// # Errors
+/// As [`start_server`](crate::start_server).
+pub async fn create_server<P: AnyProtocol<K>, K: 'static>(
+    factory: impl Fn() -> P + 'static,
+    host: &str,
+    port: u16,
+) -> io::Result<Server> {
+    ListenOptions::new().create_server(factory, host, port).await
+}
+
+/// Listen on the Unix socket at `path`, and let `factory` make a protocol for each connection:
+/// `loop.create_unix_server`. As [`start_unix_server`](crate::start_unix_server) otherwise; see
+/// [`create_unix_connection`] for an example.
+///
+/// # Errors
+/// As [`start_unix_server`](crate::start_unix_server).
+pub async fn create_unix_server<P: AnyProtocol<K>, K: 'static>(
+    factory: impl Fn() -> P + 'static,
+    path: impl AsRef<Path>,
+) -> io::Result<Server> {
+    ListenOptions::new().create_unix_server(factory, path).await
+}
+
+impl ConnectOptions {
+    /// As [`create_connection`], with these choices.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn create_connection<P: AnyProtocol<K>, K: 'static>(
+        &self,
+        factory: impl FnOnce() -> P,
+        host: &str,
+        port: u16,
+    ) -> io::Result<(Transport, ProtocolRef<P>)> {
+        let local = local::require("create_connection")?;
+        let (socket, peer) = self.connect(&local, host, port).await?;
+        made(&local, factory(), socket, peer).await
+    }
+
+    /// As [`create_unix_connection`], with these choices.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn create_unix_connection<P: AnyProtocol<K>, K: 'static>(
+        &self,
+        factory: impl FnOnce() -> P,
+        path: impl AsRef<Path>,
+    ) -> io::Result<(Transport, ProtocolRef<P>)> {
+        let local = local::require("create_unix_connection")?;
+        let (socket, peer) = self.connect_unix(&local, path.as_ref()).await?;
+        made(&local, factory(), socket, peer).await
+    }
+}
+
+impl ListenOptions {
+    /// As [`create_server`], with these choices.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn create_server<P: AnyProtocol<K>, K: 'static>(
+        &self,
+        factory: impl Fn() -> P + 'static,
+        host: &str,
+        port: u16,
+    ) -> io::Result<Server> {
+        let local = local::require("create_server")?;
+        self.listen(&local, host, port, serve(factory)).await
+    }
+
+    /// As [`create_unix_server`], with these choices.
+    ///
+    /// # Errors
+    /// As there.
+    // Nothing is awaited today; asyncio's is a coroutine, and so is its sister.
+    pub async fn create_unix_server<P: AnyProtocol<K>, K: 'static>(
+        &self,
+        factory: impl Fn() -> P + 'static,
+        path: impl AsRef<Path>,
+    ) -> io::Result<Server> {
+        let local = local::require("create_unix_server")?;
+        self.listen_at(&local, path.as_ref(), serve(factory))
+    }
+}
+
+fn serve<P: AnyProtocol<K>, K: 'static>(factory: impl Fn() -> P + 'static) -> Rc<Serve> {
+    Rc::new(move |local, socket, peer, client| {
+        // A panic in it is one connection's affair.
+        let protocol = catch_unwind(AssertUnwindSafe(&factory))
+            .map_err(|_| io::Error::other("the protocol factory panicked"))?;
+        open(local, protocol, socket, peer, Some(client)).map(drop)
+    })
+}
+
+type Opened<P, K> = (Rc<Stream>, Rc<Host<P, K>>);
+
+fn open<P: AnyProtocol<K>, K: 'static>(
+    local: &Rc<Local>,
+    protocol: P,
+    socket: OwnedFd,
+    peer: Peer,
+    client: Option<Client>,
+) -> io::Result<Opened<P, K>> {
+    let host = Host::new(local, protocol, peer, client);
+    let stream = Stream::new(local.hub(), Descriptor::Owned(socket), Rc::clone(&host) as Rc<_>);
+    if let Err(error) = stream.start() {
+        // It holds the host, and no report of a loss will come to part them.
+        stream.discard();
+        return Err(error);
+    }
+    host.attach(Rc::clone(&stream) as Rc<_>);
+    Ok((stream, host))
+}
+
+/// The connection of a client, once its protocol knows.
+async fn made<P: AnyProtocol<K>, K: 'static>(
+    local: &Rc<Local>,
+    protocol: P,
+    socket: OwnedFd,
+    peer: Peer,
+) -> io::Result<(Transport, ProtocolRef<P>)> {
+    let (stream, host) = open(local, protocol, socket, peer.clone(), None)?;
+    let opening = Opening(Some(stream));
+    poll_fn(|cx| host.poll_made(cx)).await;
+    let transport = opening.keep().map(|stream| Transport::new(stream, Rc::new(peer)));
+    let transport = transport.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
+    Ok((transport, ProtocolRef::new(host)))
+}
+
+/// A connection that nobody has been given yet, and that ends if the one who asked for it gives up.
+struct Opening(Option<Rc<Stream>>);
+
+impl Opening {
+    fn keep(mut self) -> Option<Rc<Stream>> {
+        self.0.take()
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        if let Some(stream) = self.0.take() {
+            stream.abort(None);
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Callbacks instead of streams: asyncio's protocols, for who wants no task for each connection and no copy of what
+//! arrives.
+//!
+//! The engine tells a [`host`], which owns the user's protocol, lends it out for each callback, and catches its panics.
+//! A callback may call its transport, whose answer may be another callback (`pause_writing`): that one waits until the
+//! first has returned, so a protocol is `&mut self` to itself and nobody is ever called twice at a time.
+
+mod connect;
+mod host;
+mod kinds;
+mod transport;
+
+use std::io;
+
+pub use self::connect::{create_connection, create_server, create_unix_connection, create_unix_server};
+pub use self::host::ProtocolRef;
+pub use self::kinds::AnyProtocol;
+pub use self::transport::Transport;
+
+/// What a connection tells: `asyncio.Protocol`, with its names and its order.
+///
+/// First [`connection_made`](Self::connection_made), then any number of [`data_received`](Self::data_received), then
+/// perhaps [`eof_received`](Self::eof_received), and at the end, once,
+/// [`connection_lost`](Self::connection_lost). [`pause_writing`](Self::pause_writing) and
+/// [`resume_writing`](Self::resume_writing) come in pairs, in between.
+///
+/// A callback that panics costs its connection, not the loop: the connection is aborted, and
+/// [`Builder::on_error`](crate::Builder::on_error) is told.
+///
+/// ```
+/// use std::io;
+/// use velodrome::{Protocol, Transport};
+///
+/// #[derive(Default)]
+/// struct Echo(Option<Transport>);
+///
+/// impl Protocol for Echo {
+///     fn connection_made(&mut self, transport: Transport) {
+///         self.0 = Some(transport);
+///     }
+///
+///     fn data_received(&mut self, data: &[u8]) {
+///         if let Some(transport) = &self.0 {
+///             transport.write(data);
+///         }
+///     }
+/// }
+///
+/// velodrome::run(async {
+///     let server = velodrome::create_server(Echo::default, "127.0.0.1", 0).await?;
+///     let (mut reader, writer) = velodrome::open_connection("127.0.0.1", server.local_addr()?.port()).await?;
+///     writer.write("hello\n");
+///     assert_eq!(reader.readline().await?, b"hello\n");
+///     io::Result::Ok(())
+/// })??;
+/// # io::Result::Ok(())
+/// ```
+pub trait Protocol: 'static {
+    /// The connection is open, and this is what to write to.
+    fn connection_made(&mut self, _transport: Transport) {}
+
+    /// Some bytes have arrived; how they are cut means nothing. They are the loop's own buffer, and gone afterwards.
+    fn data_received(&mut self, data: &[u8]);
+
+    /// The peer will send no more. The connection is closed then, once what was written has left, unless this returns
+    /// true.
+    fn eof_received(&mut self) -> bool {
+        false
+    }
+
+    /// More was written than is good to keep: [write no more](Transport::set_write_buffer_limits) for now.
+    fn pause_writing(&mut self) {}
+
+    /// What was written has left, or nearly.
+    fn resume_writing(&mut self) {}
+
+    /// The connection is over: closed by either side, or lost to an error.
+    fn connection_lost(&mut self, _error: Option<io::Error>) {}
+}
+
+/// A protocol that says where bytes are to be put, so that nobody copies them: `asyncio.BufferedProtocol`.
+///
+/// As [`Protocol`], but for [`get_buffer`](Self::get_buffer) and [`buffer_updated`](Self::buffer_updated) in the place
+/// of `data_received`.
+///
+/// ```
+/// use std::io;
+/// use velodrome::{BufferedProtocol, Transport};
+///
+/// /// Tells how many frames of 16 bytes have come.
+/// struct Frames { frame: [u8; 16], filled: usize, transport: Option<Transport> }
+///
+/// impl BufferedProtocol for Frames {
+///     fn connection_made(&mut self, transport: Transport) {
+///         self.transport = Some(transport);
+///     }
+///
+///     fn get_buffer(&mut self, _size_hint: usize) -> &mut [u8] {
+///         &mut self.frame[self.filled..]
+///     }
+///
+///     fn buffer_updated(&mut self, count: usize) {
+///         self.filled += count;
+///         if self.filled == self.frame.len() {
+///             self.filled = 0;
+///             self.transport.iter().for_each(|transport| transport.write(self.frame));
+///         }
+///     }
+/// }
+///
+/// velodrome::run(async {
+///     let frames = || Frames { frame: [0; 16], filled: 0, transport: None };
+///     let server = velodrome::create_server(frames, "127.0.0.1", 0).await?;
+///     let (mut reader, writer) = velodrome::open_connection("127.0.0.1", server.local_addr()?.port()).await?;
+///     writer.write([7; 20]);
+///     assert_eq!(reader.read(100).await?, [7; 16]);
+///     io::Result::Ok(())
+/// })??;
+/// # io::Result::Ok(())
+/// ```
+pub trait BufferedProtocol: 'static {
+    /// As [`Protocol::connection_made`].
+    fn connection_made(&mut self, _transport: Transport) {}
+
+    /// Where to put what has arrived. `size_hint` is what the loop would take; an empty buffer is an error, and loses
+    /// the connection.
+    fn get_buffer(&mut self, size_hint: usize) -> &mut [u8];
+
+    /// So many bytes were put into the buffer.
+    fn buffer_updated(&mut self, count: usize);
+
+    /// As [`Protocol::eof_received`].
+    fn eof_received(&mut self) -> bool {
+        false
+    }
+
+    /// As [`Protocol::pause_writing`].
+    fn pause_writing(&mut self) {}
+
+    /// As [`Protocol::resume_writing`].
+    fn resume_writing(&mut self) {}
+
+    /// As [`Protocol::connection_lost`].
+    fn connection_lost(&mut self, _error: Option<io::Error>) {}
+}

@@ -1,0 +1,205 @@
+//! The handle by which a protocol, or anybody else, writes to a connection and ends it.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use velodrome_engine::sys::{self, Peer};
+use velodrome_engine::transport::stream::Refused;
+
+use crate::channel::{self, Channel};
+use crate::local;
+use crate::unhandled::Unhandled;
+
+/// A connection, for who writes to it: `asyncio.Transport`. Clones are the same connection.
+///
+/// Dropping it closes nothing: the loop keeps a connection until it is closed by either side.
+///
+/// ```
+/// use std::io;
+/// use velodrome::{Protocol, Transport};
+///
+/// /// Says what it has to say, and hangs up.
+/// struct Greeting;
+///
+/// impl Protocol for Greeting {
+///     fn connection_made(&mut self, transport: Transport) {
+///         let peer = transport.peer_addr().map_or("friend".to_owned(), |address| address.to_string());
+///         transport.writelines(["hello ", &peer, "\n"]);
+///         transport.close();
+///     }
+///
+///     fn data_received(&mut self, _: &[u8]) {}
+/// }
+///
+/// velodrome::run(async {
+///     let server = velodrome::create_server(|| Greeting, "127.0.0.1", 0).await?;
+///     let (mut reader, writer) = velodrome::open_connection("127.0.0.1", server.local_addr()?.port()).await?;
+///     let expected = format!("hello {}\n", writer.local_addr()?);
+///     assert_eq!(reader.read_to_end().await?, expected.as_bytes());
+///     io::Result::Ok(())
+/// })??;
+/// # io::Result::Ok(())
+/// ```
+#[derive(Clone)]
+pub struct Transport {
+    channel: Rc<dyn Channel>,
+    peer: Rc<Peer>,
+}
+
+impl Transport {
+    pub(super) fn new(channel: Rc<dyn Channel>, peer: Rc<Peer>) -> Self {
+        Self { channel, peer }
+    }
+
+    fn channel(&self) -> Rc<dyn Channel> {
+        Rc::clone(&self.channel)
+    }
+
+    /// Send `data`, or keep what the kernel does not take now. On a connection that is closed or lost it does nothing;
+    /// after [`write_eof`](Self::write_eof) it does nothing either, and [`Builder::on_error`](crate::Builder::on_error)
+    /// is told, because that is a mistake.
+    pub fn write(&self, data: impl AsRef<[u8]>) {
+        admit(self.channel().write(data.as_ref()));
+    }
+
+    /// Send several pieces, with as few system calls as may be.
+    pub fn writelines<D: AsRef<[u8]>>(&self, pieces: impl IntoIterator<Item = D>) {
+        admit(self.channel().write_all(&mut pieces.into_iter().map(|piece| piece.as_ref().to_vec())));
+    }
+
+    /// Say that no more will be written; the peer reads the end of the stream after what was. Reading goes on.
+    pub fn write_eof(&self) {
+        self.channel().write_eof();
+    }
+
+    /// Read no more, send what was written, then close: `connection_lost` tells when that is done.
+    pub fn close(&self) {
+        self.channel().close();
+    }
+
+    /// Close at once, and drop what was not sent.
+    pub fn abort(&self) {
+        self.channel().abort(None);
+    }
+
+    /// Whether the connection is closed, or about to be.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.channel.is_closing()
+    }
+
+    /// Have no data delivered until [`resume_reading`](Self::resume_reading): the peer is slowed down, once the kernel's
+    /// buffers are full.
+    pub fn pause_reading(&self) {
+        self.channel().pause_reading();
+    }
+
+    /// Have data delivered again.
+    pub fn resume_reading(&self) {
+        self.channel().resume_reading();
+    }
+
+    /// Whether data would be delivered if it came.
+    #[must_use]
+    pub fn is_reading(&self) -> bool {
+        self.channel.is_reading()
+    }
+
+    /// How many bytes that were written are kept, because the kernel has not taken them: asyncio's
+    /// `get_write_buffer_size`.
+    #[must_use]
+    pub fn write_buffer_size(&self) -> usize {
+        self.channel.buffered()
+    }
+
+    /// Whether more is kept than the high-water mark, and has not yet fallen to the low one. True as soon as a `write`
+    /// made it so, also within the callback that wrote, where `pause_writing` is still to come.
+    #[must_use]
+    pub fn is_writing_paused(&self) -> bool {
+        self.channel.is_writing_paused()
+    }
+
+    /// Low and high-water mark, in bytes: asyncio's `get_write_buffer_limits`.
+    #[must_use]
+    pub fn write_buffer_limits(&self) -> (usize, usize) {
+        self.channel.write_limits()
+    }
+
+    /// Set the marks between which writing is paused and resumed; one that is not given follows from the other (a quarter,
+    /// four times). 64 KiB and 16 KiB unless set.
+    ///
+    /// # Errors
+    /// `InvalidInput` if the high mark is below the low one.
+    pub fn set_write_buffer_limits(&self, high: Option<usize>, low: Option<usize>) -> io::Result<()> {
+        let set = self.channel.set_write_limits(high, low);
+        set.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
+    }
+
+    /// The address of the other end: asyncio's `get_extra_info("peername")`. Known even when the connection is closed.
+    ///
+    /// # Errors
+    /// `Unsupported` if it has none: the socket is no internet socket.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        channel::internet(&self.peer)
+    }
+
+    /// The path of the Unix socket at the other end; none for a socket of another family, and none for a client's end,
+    /// which has no name.
+    #[must_use]
+    pub fn peer_unix_path(&self) -> Option<PathBuf> {
+        channel::unix_path(&self.peer)
+    }
+
+    /// The address of this end: asyncio's `get_extra_info("sockname")`.
+    ///
+    /// # Errors
+    /// `NotConnected` if the connection is closed; `Unsupported` as for [`peer_addr`](Self::peer_addr).
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        channel::internet(&sys::getsockname(self.open_fd()?)?)
+    }
+
+    /// Whether small writes leave at once (`TCP_NODELAY`).
+    ///
+    /// # Errors
+    /// `NotConnected` if the connection is closed; what the kernel says if it is no TCP connection.
+    pub fn set_nodelay(&self, on: bool) -> io::Result<()> {
+        sys::set_nodelay(self.open_fd()?, on)
+    }
+
+    /// Whether the kernel asks a silent peer if it still lives (`SO_KEEPALIVE`).
+    ///
+    /// # Errors
+    /// `NotConnected` if the connection is closed.
+    pub fn set_keepalive(&self, on: bool) -> io::Result<()> {
+        sys::set_keepalive(self.open_fd()?, on)
+    }
+
+    fn open_fd(&self) -> io::Result<std::os::fd::RawFd> {
+        if self.channel.is_closed() {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        Ok(self.channel.fd())
+    }
+}
+
+/// What asyncio raises a RuntimeError for.
+fn admit(written: Result<(), Refused>) {
+    if written == Err(Refused::AfterEof)
+        && let Some(local) = local::current()
+    {
+        local.report(&Unhandled::new("a write was dropped", "it came after write_eof"));
+    }
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport")
+            .field("peer", &*self.peer)
+            .field("closing", &self.is_closing())
+            .field("buffered", &self.write_buffer_size())
+            .finish()
+    }
+}

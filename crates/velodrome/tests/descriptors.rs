@@ -1,0 +1,176 @@
+//! Descriptors of any kind, awaited; and files that go by a socket without coming by here.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::cell::Cell;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::time::Duration;
+
+use support::{kind, pair, really, settle};
+use velodrome::{AsyncFd, spawn, timeout};
+
+fn ends() -> (AsyncFd<UnixStream>, UnixStream) {
+    let (left, right) = UnixStream::pair().unwrap();
+    left.set_nonblocking(true).unwrap();
+    (AsyncFd::new(left).unwrap(), right)
+}
+
+const SOON: Duration = Duration::from_millis(20);
+
+#[test]
+fn what_is_there_is_told_until_it_is_read() {
+    really(async {
+        let (ours, mut theirs) = ends();
+        assert!(timeout(SOON, ours.readable()).await.is_err());
+        theirs.write_all(b"ab").unwrap();
+        for _ in 0..3 {
+            let ready = ours.readable().await.unwrap();
+            drop(ready);
+        }
+        for expected in [b'a', b'b'] {
+            let mut byte = [0];
+            let ready = ours.readable().await.unwrap();
+            assert_eq!(ready.try_io(|mut ours| ours.read(&mut byte)).unwrap().unwrap(), 1);
+            assert_eq!(byte[0], expected);
+        }
+        assert!(timeout(SOON, ours.readable()).await.is_err());
+    });
+}
+
+#[test]
+fn a_ready_that_was_none_waits_again() {
+    really(async {
+        let (ours, mut theirs) = ends();
+        theirs.write_all(b"x").unwrap();
+        let ready = ours.readable().await.unwrap();
+        assert_eq!(ours.get_ref().read(&mut [0; 8]).unwrap(), 1);
+        assert!(ready.try_io(|mut ours| ours.read(&mut [0; 8])).is_none());
+        let mut buffer = [0; 8];
+        let reading = ours.read_with(|mut ours| ours.read(&mut buffer));
+        theirs.write_all(b"more").unwrap();
+        assert_eq!(reading.await.unwrap(), 4);
+    });
+}
+
+#[test]
+fn room_to_write_is_waited_for() {
+    really(async {
+        let (ours, mut theirs) = ends();
+        let ours = Rc::new(ours);
+        while ours.get_ref().write(&[0; 4096]).is_ok() {}
+        let (writing, done) = (Rc::clone(&ours), Rc::new(Cell::new(false)));
+        let said = Rc::clone(&done);
+        let task = spawn(async move {
+            writing.write_with(|mut ours| ours.write(b"x")).await.unwrap();
+            said.set(true);
+        });
+        settle().await;
+        assert!(!done.get());
+        let mut rest = vec![0; 1 << 20];
+        let _ = theirs.read(&mut rest).unwrap();
+        task.await.unwrap();
+    });
+}
+
+#[test]
+fn both_directions_at_a_time() {
+    really(async {
+        let (ours, mut theirs) = ends();
+        let ours = Rc::new(ours);
+        while ours.get_ref().write(&[0; 4096]).is_ok() {}
+        let (one, other) = (Rc::clone(&ours), Rc::clone(&ours));
+        let reads = spawn(async move { one.readable().await.map(drop) });
+        let writes = spawn(async move { other.writable().await.map(drop) });
+        settle().await;
+        assert!(!reads.is_finished() && !writes.is_finished());
+        theirs.write_all(b"x").unwrap();
+        reads.await.unwrap().unwrap();
+        assert!(!writes.is_finished());
+        drop(theirs);
+        writes.await.unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_descriptor_is_watched_once_and_comes_back_whole() {
+    really(async {
+        let (ours, mut theirs) = ends();
+        assert_eq!(kind(AsyncFd::new(ours.get_ref())), Some(io::ErrorKind::AlreadyExists));
+        let mut plain = ours.into_inner();
+        theirs.write_all(b"x").unwrap();
+        assert_eq!(plain.read(&mut [0; 8]).unwrap(), 1);
+        let again = AsyncFd::new(plain).unwrap();
+        drop(theirs);
+        assert_eq!(again.read_with(|mut ours| ours.read(&mut [0; 8])).await.unwrap(), 0);
+    });
+}
+
+#[test]
+fn a_regular_file_cannot_be_waited_for() {
+    really(async {
+        let file = AsyncFd::new(File::open("/proc/self/exe").unwrap()).unwrap();
+        assert_eq!(kind(file.readable().await), Some(io::ErrorKind::PermissionDenied));
+    });
+}
+
+#[test]
+fn who_waits_when_the_loop_ends_is_told() {
+    let fd = really(async { ends().0 });
+    let outside = velodrome::run(async move { kind(fd.readable().await) }).unwrap();
+    assert_eq!(outside, Some(io::ErrorKind::Other));
+    assert_eq!(kind(AsyncFd::new(io::stdin())), Some(io::ErrorKind::Other), "and without one there is none");
+}
+
+/// A file of that content, which has no name any more.
+fn file(name: &str, content: &[u8]) -> File {
+    let path = std::env::temp_dir().join(format!("velodrome-{}-{name}", std::process::id()));
+    std::fs::write(&path, content).unwrap();
+    let file = File::open(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    file
+}
+
+#[test]
+fn a_file_follows_what_was_written_before() {
+    really(async {
+        let ((_reader, writer), (mut their_reader, _their_writer)) = pair();
+        let file = file("sendfile", b"0123456789");
+        writer.write("head ");
+        assert_eq!(writer.sendfile(&file, 0, None).await.unwrap(), 10);
+        assert_eq!(writer.sendfile(&file, 4, Some(2)).await.unwrap(), 2);
+        assert_eq!(writer.sendfile(&file, 8, Some(9)).await.unwrap(), 2);
+        assert_eq!(writer.sendfile(&file, 99, None).await.unwrap(), 0);
+        writer.write(" tail");
+        writer.close();
+        assert_eq!(their_reader.read_to_end().await.unwrap(), b"head 01234567894589 tail");
+    });
+}
+
+#[test]
+fn a_file_larger_than_any_socket_buffer_waits_for_the_peer() {
+    really(async {
+        let content: Vec<u8> = (0..8_000_000u32).map(|n| (n % 251) as u8).collect();
+        let ((_reader, writer), (mut their_reader, _their_writer)) = pair();
+        let file = file("large", &content);
+        let sending = spawn(async move { writer.sendfile(&file, 0, None).await });
+        settle().await;
+        assert!(!sending.is_finished());
+        assert!(their_reader.read_to_end().await.unwrap() == content);
+        assert_eq!(sending.await.unwrap().unwrap(), 8_000_000);
+    });
+}
+
+#[test]
+fn a_file_to_nobody_is_an_error() {
+    really(async {
+        let ((_reader, writer), theirs) = pair();
+        drop(theirs);
+        settle().await;
+        let file = file("nobody", &[0; 100_000]);
+        assert!(writer.sendfile(&file, 0, None).await.is_err());
+    });
+}
