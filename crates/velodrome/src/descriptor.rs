@@ -188,7 +188,9 @@ impl<T: AsFd> AsyncFd<T> {
         loop {
             match ReadyGuard(self).try_io(&mut read) {
                 Some(result) => return result,
-                None => drop(self.readable().await?),
+                None => {
+                    self.readable().await?;
+                }
             }
         }
     }
@@ -201,7 +203,9 @@ impl<T: AsFd> AsyncFd<T> {
         loop {
             match ReadyGuard(self).try_io(&mut write) {
                 Some(result) => return result,
-                None => drop(self.writable().await?),
+                None => {
+                    self.writable().await?;
+                }
             }
         }
     }

@@ -47,6 +47,8 @@
 //! | `loop.getaddrinfo(host, port)` | [`getaddrinfo`]`(host, port)` |
 //! | `loop.set_exception_handler(report)` | [`Builder::on_error`] |
 
+#[cfg(any(feature = "futures-io", feature = "hyper", feature = "tokio"))]
+pub mod adapters;
 mod channel;
 mod clients;
 mod descriptor;
@@ -57,6 +59,8 @@ mod runtime;
 mod streams;
 mod task;
 mod time;
+#[cfg(feature = "tls")]
+pub mod tls;
 mod unhandled;
 mod waiting;
 

@@ -13,7 +13,8 @@ use velodrome_engine::driver::Timeout;
 use velodrome_engine::event_loop::EventLoop;
 use velodrome_engine::hub::Hub;
 use velodrome_engine::net::Resolver;
-use velodrome_engine::ready::{Run, Runnable};
+use velodrome_engine::ready::{Run, Runnable, SendRunnable};
+use velodrome_engine::wakeup::Inbox;
 
 use crate::task::table::Table;
 use crate::task::waker::{MAIN, TaskWaker};
@@ -58,13 +59,18 @@ impl Local {
         self.event_loop.hub()
     }
 
+    /// Where this loop hears other threads; also what tells it from others.
+    pub(crate) fn inbox(&self) -> &Arc<Inbox<SendRunnable>> {
+        self.event_loop.inbox()
+    }
+
     pub(crate) fn resolver(&self) -> &Resolver {
         self.resolver.get_or_init(Resolver::new)
     }
 
     /// A waker for whatever `index` stands for on this loop.
     pub(crate) fn new_waker(&self, index: usize) -> Arc<TaskWaker> {
-        TaskWaker::new(Arc::clone(self.event_loop.inbox()), index)
+        TaskWaker::new(Arc::clone(self.inbox()), index)
     }
 
     pub(crate) fn report(&self, error: &Unhandled) {
@@ -166,7 +172,7 @@ pub(crate) fn wake_here(waker: &Arc<TaskWaker>) -> bool {
 /// A wake-up that travelled has arrived.
 pub(crate) fn arrive(waker: &Arc<TaskWaker>) {
     // Not within `with_loop_of`: this polls a task, which may do anything.
-    if let Some(local) = current().filter(|local| waker.is_of(local.event_loop.inbox())) {
+    if let Some(local) = current().filter(|local| waker.is_of(local.inbox())) {
         local.arrived(waker);
     }
 }
@@ -174,7 +180,7 @@ pub(crate) fn arrive(waker: &Arc<TaskWaker>) {
 fn with_loop_of(waker: &Arc<TaskWaker>, wake: impl FnOnce(&Rc<Local>)) -> bool {
     let woken = CURRENT.try_with(|current| {
         let current = current.borrow();
-        current.as_ref().filter(|local| waker.is_of(local.event_loop.inbox())).map(wake)
+        current.as_ref().filter(|local| waker.is_of(local.inbox())).map(wake)
     });
     woken.is_ok_and(|woken| woken.is_some())
 }

@@ -22,8 +22,8 @@ pub(crate) struct Connection {
     /// None once the connection is lost. Until then the two hold each other.
     channel: RefCell<Option<Rc<dyn Channel>>>,
     peer: Peer,
-    inbound: Inbound,
-    pub(super) outbound: Outbound,
+    pub(super) inbound: Inbound,
+    pub(crate) outbound: Outbound,
     client: Cell<Option<Client>>,
 }
 
@@ -73,6 +73,17 @@ impl Connection {
         poll
     }
 
+    /// Wait for bytes, and let `take` say how many of them it took.
+    pub(crate) fn poll_take(
+        &self,
+        cx: &Context<'_>,
+        take: impl FnOnce(&[u8]) -> usize,
+    ) -> Poll<io::Result<()>> {
+        let poll = self.inbound.poll_take(cx, take);
+        self.keep_up();
+        poll
+    }
+
     /// Until the kernel has taken all that was written.
     pub(crate) fn poll_flushed(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
         if let Some(channel) = self.channel() {
@@ -84,7 +95,7 @@ impl Connection {
     }
 
     /// Have the transport read or pause as the buffer demands.
-    fn keep_up(&self) {
+    pub(super) fn keep_up(&self) {
         let Some(paused) = self.inbound.pause_changed() else { return };
         let Some(channel) = self.channel() else { return };
         if paused { channel.pause_reading() } else { channel.resume_reading() }
@@ -156,7 +167,7 @@ impl Protocol for Connection {
 }
 
 /// The same again for another who is to have it: errors of the standard library cannot be cloned.
-pub(super) fn same_error(error: &io::Error) -> io::Error {
+pub(crate) fn same_error(error: &io::Error) -> io::Error {
     error
         .raw_os_error()
         .map_or_else(|| io::Error::new(error.kind(), error.to_string()), io::Error::from_raw_os_error)

@@ -15,7 +15,7 @@ use crate::waiting::Waiter;
 const LIMIT: usize = 64 * 1024;
 
 pub(super) struct Inbound {
-    buffer: RefCell<ByteBuffer>,
+    pub(super) buffer: RefCell<ByteBuffer>,
     limit: Cell<usize>,
     /// Nothing more will come.
     ended: Cell<bool>,
@@ -100,6 +100,30 @@ impl Inbound {
             }
             read => Poll::Ready(conclude(read, expected)),
         }
+    }
+
+    /// Wait until there is something, and let `take` say how much of it it took; it is not called at the end.
+    pub(super) fn poll_take(
+        &self,
+        cx: &Context<'_>,
+        take: impl FnOnce(&[u8]) -> usize,
+    ) -> Poll<io::Result<()>> {
+        let mut buffer = self.buffer.borrow_mut();
+        if !buffer.is_empty() {
+            self.starving.set(false);
+            let taken = take(buffer.as_slice());
+            buffer.consume(taken);
+            return Poll::Ready(Ok(()));
+        }
+        if let Some(error) = self.error() {
+            return Poll::Ready(Err(error));
+        }
+        if self.ended.get() {
+            return Poll::Ready(Ok(()));
+        }
+        self.starving.set(true);
+        self.waiter.wait(cx);
+        Poll::Pending
     }
 
     fn try_read(&self, attempt: impl FnOnce(&mut ByteBuffer, usize, bool) -> Read, ended: bool) -> Read {

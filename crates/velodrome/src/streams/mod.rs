@@ -4,11 +4,15 @@
 //! [`connection`], which keeps the bytes until somebody asks ([`inbound`]) and knows whether a writer should wait
 //! ([`outbound`]). Reader and writer are handles on it, one each, so that they can live in different tasks.
 
-mod connection;
+pub(crate) mod connection;
 pub(crate) mod error;
 mod inbound;
 mod outbound;
+#[cfg(any(feature = "futures-io", feature = "hyper", feature = "tokio"))]
+mod polling;
 pub(crate) mod reader;
+#[cfg(feature = "tls")]
+mod securing;
 mod sendfile;
 pub(crate) mod writer;
 

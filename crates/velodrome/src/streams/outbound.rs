@@ -8,7 +8,7 @@ use super::connection::same_error;
 use crate::waiting::Waiters;
 
 #[derive(Default)]
-pub(super) struct Outbound {
+pub(crate) struct Outbound {
     /// More is buffered than the high-water mark allows.
     paused: Cell<bool>,
     /// Something was written after `write_eof`, and was dropped.

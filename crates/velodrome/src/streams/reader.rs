@@ -18,7 +18,7 @@ use super::error::ReadError;
 ///
 /// **To give up a read is safe**: bytes leave the stream only together with the method's result, so a read that is
 /// dropped, by a [`timeout`](crate::timeout) say, has taken nothing.
-pub struct StreamReader(Rc<Connection>);
+pub struct StreamReader(pub(crate) Rc<Connection>);
 
 impl StreamReader {
     pub(super) fn new(connection: Rc<Connection>) -> Self {
@@ -46,6 +46,39 @@ impl StreamReader {
         let read =
             poll_fn(|cx| self.0.poll_read(cx, |buffer, _, ended| read::some(buffer, most, ended), None));
         Ok(read.await?)
+    }
+
+    /// As many bytes as `buffer` has room for, as soon as there is one; 0 at the end of the stream, and if there is no
+    /// room. For who reads much and has a buffer already: [`read`](Self::read) makes one each time.
+    ///
+    /// ```
+    /// # use std::{io, os::unix::net::UnixStream};
+    /// # velodrome::run(async {
+    /// # let (ours, theirs) = UnixStream::pair()?;
+    /// # let (mut reader, _writer) = velodrome::open_socket(ours)?;
+    /// velodrome::open_socket(theirs)?.1.write("hello");
+    /// let mut buffer = [0; 4];
+    /// assert_eq!(reader.read_into(&mut buffer).await?, 4);
+    /// assert_eq!(&buffer, b"hell");
+    /// # io::Result::Ok(()) })??;
+    /// # io::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the connection failed.
+    pub async fn read_into(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut count = 0;
+        if !buffer.is_empty() {
+            poll_fn(|cx| {
+                self.0.poll_take(cx, |bytes| {
+                    count = bytes.len().min(buffer.len());
+                    buffer[..count].copy_from_slice(&bytes[..count]);
+                    count
+                })
+            })
+            .await?;
+        }
+        Ok(count)
     }
 
     /// Everything up to the end of the stream: asyncio's `read(-1)`. No limit applies.

@@ -21,7 +21,7 @@ use crate::channel::{self, Channel};
 ///
 /// **Dropping the writer closes the connection**, once what was written has left: the reader gets no more then. To say
 /// that no more will be written, and go on reading, there is [`write_eof`](Self::write_eof).
-pub struct StreamWriter(Rc<Connection>);
+pub struct StreamWriter(pub(crate) Rc<Connection>);
 
 impl StreamWriter {
     pub(super) fn new(connection: Rc<Connection>) -> Self {
@@ -263,7 +263,7 @@ impl StreamWriter {
         sys::set_keepalive(self.open_channel()?.fd(), on)
     }
 
-    pub(super) fn open_channel(&self) -> io::Result<Rc<dyn Channel>> {
+    pub(crate) fn open_channel(&self) -> io::Result<Rc<dyn Channel>> {
         let channel = self.0.channel().filter(|_| !self.0.outbound.is_lost());
         channel.ok_or_else(|| io::ErrorKind::NotConnected.into())
     }

@@ -143,6 +143,14 @@ impl Stream {
         &self.hub
     }
 
+    /// Tell `protocol` from now on: how a layer of encryption comes in between while the connection lives. A transport
+    /// that is lost tells nobody any more.
+    pub fn set_protocol(&self, protocol: Rc<dyn Protocol>) {
+        if !self.is_closed() {
+            drop(self.protocol.replace(Some(protocol)));
+        }
+    }
+
     /// Whether `close`, `abort` or an error has begun the end.
     #[must_use]
     pub fn is_closing(&self) -> bool {

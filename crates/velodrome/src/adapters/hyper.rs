@@ -1,0 +1,208 @@
+//! What hyper asks of a runtime: connections (a [`Duplex`] is one), an [`Executor`], and a [`Timer`].
+//!
+//! ```
+//! # use std::{convert::Infallible, io};
+//! use http_body_util::{BodyExt, Empty};
+//! use hyper::{Request, Response, service::service_fn};
+//! use velodrome::adapters::{Duplex, hyper::Timer};
+//! use velodrome::{StreamReader, StreamWriter};
+//!
+//! async fn serve(reader: StreamReader, writer: StreamWriter) -> hyper::Result<()> {
+//!     let greet = service_fn(|request: Request<hyper::body::Incoming>| async move {
+//!         Ok::<_, Infallible>(Response::new(format!("hello {}", request.uri().path())))
+//!     });
+//!     let http = hyper::server::conn::http1::Builder::new().timer(Timer).clone();
+//!     http.serve_connection(Duplex::new(reader, writer), greet).await
+//! }
+//!
+//! velodrome::run(async {
+//!     let server = velodrome::start_server(serve, "127.0.0.1", 0).await?;
+//!     let port = server.local_addr()?.port();
+//!
+//!     let connection = Duplex::from(velodrome::open_connection("127.0.0.1", port).await?);
+//!     let (mut client, driving) = hyper::client::conn::http1::handshake(connection).await?;
+//!     velodrome::spawn(driving);
+//!     let request = Request::get("/world").body(Empty::<bytes::Bytes>::new())?;
+//!     let answer = client.send_request(request).await?;
+//!     assert_eq!(answer.into_body().collect().await?.to_bytes(), "hello /world");
+//!     Ok::<(), Box<dyn std::error::Error>>(())
+//! })?.unwrap();
+//! # io::Result::Ok(())
+//! ```
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hyper::rt::{Read, ReadBufCursor, Sleep, Write};
+use velodrome_engine::ready::{Run, Runnable, SendRunnable};
+use velodrome_engine::timers::TimerKey;
+use velodrome_engine::wakeup::Inbox;
+
+use super::Duplex;
+use crate::local::{self, Local};
+
+/// Spawns what hyper wants to have run beside, as [`spawn`](crate::spawn) does. Futures need not be `Send`.
+#[derive(Copy, Clone, Debug, Default)]
+pub struct Executor;
+
+impl<F> hyper::rt::Executor<F> for Executor
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    fn execute(&self, future: F) {
+        drop(crate::spawn(future));
+    }
+}
+
+impl Read for Duplex {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        if buffer.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        self.reader.poll_take(cx, |bytes| {
+            let count = bytes.len().min(buffer.remaining());
+            buffer.put_slice(&bytes[..count]);
+            count
+        })
+    }
+}
+
+impl Write for Duplex {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.writer.poll_write(cx, data)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.writer.poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.writer.poll_finish(cx)
+    }
+}
+
+/// The loop's timers, for hyper's time-outs.
+#[derive(Copy, Clone, Debug, Default)]
+pub struct Timer;
+
+impl hyper::rt::Timer for Timer {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
+        Box::pin(Nap { duration, shared: Arc::default(), timer: None })
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "hyper counts in the standard library's instants")]
+    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
+        self.sleep(deadline.saturating_duration_since(Instant::now()))
+    }
+}
+
+/// A sleep that may travel between threads, as hyper demands of it, though it never does here. The timer stays with its
+/// loop, which is all that knows it; the two share a flag.
+struct Nap {
+    duration: Duration,
+    shared: Arc<Shared>,
+    /// While it is set: on which loop, and which.
+    timer: Option<(Arc<Inbox<SendRunnable>>, TimerKey)>,
+}
+
+#[derive(Default)]
+struct Shared(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    begun: bool,
+    over: bool,
+    waker: Option<Waker>,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ring(&self) {
+        let mut state = self.state();
+        state.over = true;
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+struct Bell(Arc<Shared>);
+
+impl Run for Bell {
+    fn run(self: Rc<Self>, _: usize) {
+        self.0.ring();
+    }
+}
+
+impl Nap {
+    fn begin(&mut self) {
+        match local::current() {
+            Some(local) => self.begin_on(&local),
+            None => self.begin_elsewhere(),
+        }
+    }
+
+    fn begin_on(&mut self, local: &Local) {
+        let nanos = u64::try_from(self.duration.as_nanos()).unwrap_or(u64::MAX);
+        let (hub, bell) = (local.hub(), Rc::new(Bell(Arc::clone(&self.shared))));
+        let key = hub.call_at(hub.clock.now().saturating_add(nanos), Runnable::from_rc(bell, 0));
+        self.timer = Some((Arc::clone(local.inbox()), key));
+    }
+
+    /// Where no loop of ours runs, a thread keeps it: dear, but right.
+    fn begin_elsewhere(&self) {
+        let (shared, duration) = (Arc::clone(&self.shared), self.duration);
+        thread::spawn(move || {
+            thread::sleep(duration);
+            shared.ring();
+        });
+    }
+}
+
+impl Future for Nap {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let begun = {
+            let mut state = self.shared.state();
+            if state.over {
+                return Poll::Ready(());
+            }
+            state.waker = Some(cx.waker().clone());
+            std::mem::replace(&mut state.begun, true)
+        };
+        if !begun {
+            self.begin();
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Nap {
+    /// On another thread than its loop's the timer stays, and rings for nobody.
+    fn drop(&mut self) {
+        if let Some((inbox, key)) = self.timer.take()
+            && let Some(local) = local::current().filter(|local| Arc::ptr_eq(local.inbox(), &inbox))
+        {
+            drop(local.hub().cancel_timer(key));
+        }
+    }
+}
+
+impl Sleep for Nap {}

@@ -1,0 +1,53 @@
+//! Reading and writing by poll and into buffers of the caller's, for traits of other crates that are made so.
+
+use std::io;
+use std::task::{Context, Poll};
+
+use super::reader::StreamReader;
+use super::writer::StreamWriter;
+
+/// The most that one write takes, so that a caller with a very large buffer is slowed down like any other: what is not
+/// sent of it has to be copied. As much as the loop reads at once.
+const MOST: usize = 256 * 1024;
+
+impl StreamReader {
+    /// Wait for bytes, and let `take` say how many of them it took. It is not called at the end of the stream.
+    pub(crate) fn poll_take(
+        &mut self,
+        cx: &Context<'_>,
+        take: impl FnOnce(&[u8]) -> usize,
+    ) -> Poll<io::Result<()>> {
+        self.0.poll_take(cx, take)
+    }
+}
+
+impl StreamWriter {
+    /// Write as soon as little enough is kept.
+    pub(crate) fn poll_write(&self, cx: &Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        match self.0.outbound.poll_drained(cx) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Pending => return Poll::Pending,
+        }
+        if self.is_closing() {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::BrokenPipe, "the connection is closed")));
+        }
+        let data = &data[..data.len().min(MOST)];
+        self.write(data);
+        Poll::Ready(Ok(data.len()))
+    }
+
+    /// Wait until the kernel has taken everything.
+    pub(crate) fn poll_flush(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_flushed(cx)
+    }
+
+    /// Wait until the kernel has taken everything, and say that no more will be written.
+    pub(crate) fn poll_finish(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = self.poll_flush(cx);
+        if let Poll::Ready(Ok(())) = flushed {
+            self.write_eof();
+        }
+        flushed
+    }
+}

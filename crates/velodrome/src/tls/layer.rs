@@ -1,0 +1,313 @@
+//! Encryption between a socket and whoever uses it: `asyncio.sslproto`, with rustls in the middle.
+//!
+//! The session is borrowed for one call of rustls at a time, and for none while anybody else is called: what a read
+//! brings may be answered by a write in the same breath.
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, Read, Write};
+use std::os::fd::RawFd;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use rustls::Connection as Session;
+use velodrome_engine::transport::flow_control::LimitsError;
+use velodrome_engine::transport::stream::{Refused, Stream};
+use velodrome_engine::transport::write_queue::Chunk;
+use velodrome_engine::transport::{Protocol, Received, Recv};
+
+use super::handshake::Handshake;
+use crate::channel::Channel;
+use crate::streams::connection::same_error;
+use crate::waiting::Waiter;
+
+pub(super) struct Layer {
+    stream: Rc<Stream>,
+    session: RefCell<Session>,
+    /// None once the connection is lost.
+    inner: RefCell<Option<Rc<dyn Protocol>>>,
+    handshake: RefCell<Progress>,
+    /// Who waits for the handshake.
+    waiter: Waiter,
+    /// The peer has said that it sends no more.
+    ended: Cell<bool>,
+    /// We have.
+    finished: Cell<bool>,
+    /// Ciphertext on its way to the socket; kept for its memory.
+    outgoing: Cell<Vec<u8>>,
+}
+
+enum Progress {
+    UnderWay,
+    Done,
+    Failed(io::Error),
+}
+
+impl Layer {
+    /// Encryption over `stream` for `inner`, which is told of what arrives from now on.
+    pub(super) fn new(stream: Rc<Stream>, session: Session, inner: Rc<dyn Protocol>) -> Rc<Self> {
+        let layer = Rc::new(Self {
+            stream,
+            session: RefCell::new(session),
+            inner: RefCell::new(Some(inner)),
+            handshake: RefCell::new(Progress::UnderWay),
+            waiter: Waiter::default(),
+            ended: Cell::new(false),
+            finished: Cell::new(false),
+            outgoing: Cell::default(),
+        });
+        layer.stream.set_protocol(Rc::clone(&layer) as Rc<_>);
+        layer
+    }
+
+    /// Begin the handshake; `early` has arrived already, unread.
+    pub(super) fn begin(&self, early: &[u8]) {
+        self.send();
+        if !early.is_empty()
+            && let Err(error) = self.take(early)
+        {
+            Stream::abort(&self.stream, Some(error));
+        }
+    }
+
+    /// Until the handshake is over.
+    pub(super) fn poll_handshake(&self, cx: &Context<'_>) -> Poll<io::Result<Handshake>> {
+        match &*self.handshake.borrow() {
+            Progress::UnderWay => self.waiter.wait(cx),
+            Progress::Done => return Poll::Ready(Ok(Handshake::of(&self.session.borrow()))),
+            Progress::Failed(error) => return Poll::Ready(Err(same_error(error))),
+        }
+        Poll::Pending
+    }
+
+    fn inner(&self) -> Option<Rc<dyn Protocol>> {
+        self.inner.borrow().clone()
+    }
+
+    fn is_shaking_hands(&self) -> bool {
+        matches!(*self.handshake.borrow(), Progress::UnderWay)
+    }
+
+    /// What the socket has brought.
+    fn take(&self, mut arrived: &[u8]) -> io::Result<()> {
+        // What comes behind the peer's end is nobody's.
+        while !arrived.is_empty() && !self.ended.get() && !self.stream.is_lost() {
+            let processed = self.process(&mut arrived);
+            // An error has an alert to be sent, too.
+            self.send();
+            processed?;
+            self.deliver();
+        }
+        Ok(())
+    }
+
+    /// One step of rustls. It takes no more than it has room for, and needs what it has taken to be read in between.
+    fn process(&self, arrived: &mut &[u8]) -> io::Result<()> {
+        let mut session = self.session.borrow_mut();
+        session.read_tls(arrived)?;
+        let state = session
+            .process_new_packets()
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("TLS: {error}")))?;
+        let (done, closed) = (!session.is_handshaking(), state.peer_has_closed());
+        drop(session);
+        if done && self.is_shaking_hands() {
+            self.handshake.replace(Progress::Done);
+            self.waiter.wake();
+        }
+        self.ended.set(closed);
+        Ok(())
+    }
+
+    /// Hand on what has been deciphered, and at last that it was all.
+    fn deliver(&self) {
+        loop {
+            let Some(inner) = self.inner().filter(|_| !self.stream.is_closing()) else { return };
+            let received = inner.data_ready(&mut |buffer| self.session.borrow_mut().reader().read(buffer));
+            match received {
+                Received::Bytes => {}
+                Received::Nothing | Received::Failed(_) => return,
+                Received::Eof => {
+                    if !inner.eof_received() {
+                        Stream::close(&self.stream);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Send what rustls has to say.
+    fn send(&self) {
+        let mut outgoing = self.outgoing.take();
+        while self.cipher(&mut outgoing) {
+            // What is refused is dropped, as what is written to a lost connection always is.
+            let _ = Stream::write(&self.stream, &outgoing, || Chunk::Owned(outgoing.clone()));
+            outgoing.clear();
+        }
+        self.outgoing.set(outgoing);
+    }
+
+    fn cipher(&self, into: &mut Vec<u8>) -> bool {
+        let mut session = self.session.borrow_mut();
+        // Writing to a vector does not fail.
+        while session.wants_write() && session.write_tls(into).is_ok() {}
+        !into.is_empty()
+    }
+
+    fn admit(&self) -> Result<(), Refused> {
+        if self.finished.get() { Err(Refused::AfterEof) } else { Ok(()) }
+    }
+
+    fn put(&self, data: &[u8]) {
+        // Without a limit to its buffer, which is emptied at once, it takes everything.
+        let _ = self.session.borrow_mut().writer().write_all(data);
+    }
+
+    /// Say that no more will be sent; once.
+    fn finish(&self) {
+        if !self.finished.replace(true) {
+            self.session.borrow_mut().send_close_notify();
+            self.send();
+        }
+    }
+
+    fn fail_handshake(&self, error: io::Error) {
+        if self.is_shaking_hands() {
+            self.handshake.replace(Progress::Failed(error));
+            self.waiter.wake();
+        }
+    }
+}
+
+impl Protocol for Layer {
+    fn connection_made(&self) {}
+
+    fn data_ready(&self, recv: Recv<'_>) -> Received {
+        let taken = self.stream.hub().with_scratch(|scratch| {
+            let count = recv(scratch)?;
+            self.take(&scratch[..count]).map(|()| count)
+        });
+        Received::from_io(taken)
+    }
+
+    /// The socket's end. What TLS has to say about its own end came before, or never will.
+    fn eof_received(&self) -> bool {
+        if !self.ended.get() {
+            let what = "the connection ended without TLS's close_notify: something may be missing";
+            Stream::abort(&self.stream, Some(io::Error::new(io::ErrorKind::UnexpectedEof, what)));
+        }
+        true
+    }
+
+    fn pause_writing(&self) {
+        if let Some(inner) = self.inner() {
+            inner.pause_writing();
+        }
+    }
+
+    fn resume_writing(&self) {
+        if let Some(inner) = self.inner() {
+            inner.resume_writing();
+        }
+    }
+
+    fn drained(&self) {
+        if let Some(inner) = self.inner() {
+            inner.drained();
+        }
+    }
+
+    fn connection_lost(&self, error: Option<io::Error>) {
+        let why = error.as_ref().map_or_else(|| io::ErrorKind::ConnectionAborted.into(), same_error);
+        self.fail_handshake(why);
+        if let Some(inner) = self.inner.take() {
+            inner.connection_lost(error);
+        }
+    }
+
+    fn abandon(&self) {
+        self.fail_handshake(io::Error::other("the event loop of this connection has ended"));
+        if let Some(inner) = self.inner.take() {
+            inner.abandon();
+        }
+    }
+}
+
+impl Channel for Layer {
+    fn write(self: Rc<Self>, data: &[u8]) -> Result<(), Refused> {
+        self.admit()?;
+        self.put(data);
+        self.send();
+        Ok(())
+    }
+
+    fn write_all(self: Rc<Self>, pieces: &mut dyn Iterator<Item = Vec<u8>>) -> Result<(), Refused> {
+        self.admit()?;
+        pieces.for_each(|piece| self.put(&piece));
+        self.send();
+        Ok(())
+    }
+
+    fn flush(self: Rc<Self>) {
+        Stream::flush_gathered(&self.stream);
+    }
+
+    fn write_eof(self: Rc<Self>) {
+        self.finish();
+        Stream::write_eof(&self.stream);
+    }
+
+    fn close(self: Rc<Self>) {
+        if !self.stream.is_closing() {
+            self.finish();
+            Stream::close(&self.stream);
+        }
+    }
+
+    fn abort(self: Rc<Self>, error: Option<io::Error>) {
+        Stream::abort(&self.stream, error);
+    }
+
+    fn pause_reading(self: Rc<Self>) {
+        Stream::pause_reading(&self.stream);
+    }
+
+    fn resume_reading(self: Rc<Self>) {
+        Stream::resume_reading(&self.stream);
+    }
+
+    fn plain(self: Rc<Self>) -> Option<Rc<Stream>> {
+        None
+    }
+
+    fn is_closing(&self) -> bool {
+        self.stream.is_closing()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.stream.is_lost()
+    }
+
+    fn is_reading(&self) -> bool {
+        self.stream.is_reading()
+    }
+
+    fn is_writing_paused(&self) -> bool {
+        self.stream.writing_paused()
+    }
+
+    fn buffered(&self) -> usize {
+        self.stream.buffered()
+    }
+
+    fn write_limits(&self) -> (usize, usize) {
+        self.stream.write_limits()
+    }
+
+    fn set_write_limits(&self, high: Option<usize>, low: Option<usize>) -> Result<(), LimitsError> {
+        self.stream.set_write_limits(high, low)
+    }
+
+    fn fd(&self) -> RawFd {
+        self.stream.fd()
+    }
+}

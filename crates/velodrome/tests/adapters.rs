@@ -1,0 +1,140 @@
+//! Crates that were written for other runtimes, on this loop. Compiled with `--all-features`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use hyper::rt::Timer as _;
+use support::{kind, pair, really, settle};
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{accept_async, client_async};
+use velodrome::adapters::{Duplex, hyper::Executor, hyper::Timer};
+use velodrome::{StreamReader, StreamWriter, open_connection, spawn, start_server};
+
+async fn shout(reader: StreamReader, writer: StreamWriter) -> Result<(), Error> {
+    let mut socket = accept_async(Duplex::new(reader, writer)).await?;
+    while let Some(message) = socket.next().await {
+        match message? {
+            Message::Text(text) => socket.send(Message::text(text.to_uppercase())).await?,
+            Message::Binary(data) => socket.send(Message::Binary(data)).await?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn websockets_of_tokios_world() {
+    really(async {
+        let server = start_server(shout, "127.0.0.1", 0).await.unwrap();
+        let port = server.local_addr().unwrap().port();
+        let connection = Duplex::from(open_connection("127.0.0.1", port).await.unwrap());
+        let (mut socket, _) = client_async("ws://localhost/", connection).await.unwrap();
+        socket.send(Message::text("hello")).await.unwrap();
+        assert_eq!(socket.next().await.unwrap().unwrap(), Message::text("HELLO"));
+        // More than the marks of either side.
+        let much: Vec<u8> = (0..3_000_000u32).map(|n| (n % 251) as u8).collect();
+        socket.send(Message::binary(much.clone())).await.unwrap();
+        assert!(socket.next().await.unwrap().unwrap().into_data() == much);
+        socket.close(None).await.unwrap();
+        while socket.next().await.is_some() {}
+    });
+}
+
+fn duplexes() -> (Duplex, Duplex) {
+    let (left, right) = pair();
+    (left.into(), right.into())
+}
+
+#[test]
+fn the_traits_of_tokio() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    really(async {
+        let (mut ours, mut theirs) = duplexes();
+        ours.write_all(b"hello").await.unwrap();
+        ours.flush().await.unwrap();
+        let mut some = [0; 3];
+        assert_eq!(theirs.read(&mut some).await.unwrap(), 3);
+        assert_eq!(theirs.read(&mut []).await.unwrap(), 0);
+        ours.shutdown().await.unwrap();
+        let mut rest = String::new();
+        theirs.read_to_string(&mut rest).await.unwrap();
+        assert_eq!((&some, &*rest), (b"hel", "lo"));
+        assert_eq!(
+            kind(ours.write_all(b"late").await.and(ours.flush().await)),
+            Some(io::ErrorKind::BrokenPipe)
+        );
+        theirs.write_all(b"back").await.unwrap();
+        assert_eq!(ours.read(&mut [0; 9]).await.unwrap(), 4);
+    });
+}
+
+#[test]
+fn the_traits_of_futures() {
+    use futures_util::{AsyncReadExt, AsyncWriteExt};
+    really(async {
+        let (mut ours, theirs) = duplexes();
+        let (mut reader, mut writer) = theirs.into_parts();
+        AsyncWriteExt::write_all(&mut ours, b"hello").await.unwrap();
+        AsyncWriteExt::close(&mut ours).await.unwrap();
+        let mut all = Vec::new();
+        AsyncReadExt::read_to_end(&mut reader, &mut all).await.unwrap();
+        assert_eq!(all, b"hello");
+        AsyncWriteExt::write_all(&mut writer, b"back").await.unwrap();
+        let mut back = [0; 4];
+        AsyncReadExt::read_exact(&mut ours, &mut back).await.unwrap();
+        assert_eq!(&back, b"back");
+        drop(ours);
+        settle().await;
+        assert_eq!(AsyncReadExt::read(&mut reader, &mut back).await.unwrap(), 0);
+    });
+}
+
+#[test]
+fn a_write_that_is_too_much_waits() {
+    use futures_util::AsyncWriteExt;
+    really(async {
+        let (mut ours, theirs) = duplexes();
+        let writing =
+            spawn(async move { AsyncWriteExt::write_all(&mut ours, &vec![1; 4 << 20]).await.map(|()| ours) });
+        settle().await;
+        assert!(!writing.is_finished());
+        let (mut reader, _writer) = theirs.into_parts();
+        assert_eq!(reader.readexactly(4 << 20).await.unwrap().len(), 4 << 20);
+        writing.await.unwrap().unwrap();
+    });
+}
+
+#[test]
+fn hypers_naps_last_as_long_as_they_say() {
+    assert_eq!(support::time_of(Timer.sleep(Duration::from_secs(3))), Duration::from_secs(3));
+}
+
+#[test]
+fn a_nap_that_is_given_up_leaves_no_timer() {
+    let (runtime, hand) = support::unreal();
+    let polled = runtime.block_on(async {
+        let mut long = Timer.sleep(Duration::from_secs(3600));
+        poll_fn(|cx| std::task::Poll::Ready(Pin::new(&mut long).poll(cx).is_pending())).await
+    });
+    assert!(polled.unwrap());
+    // A loop without a kernel refuses to wait for nothing; for a timer it would move the clock.
+    assert!(runtime.block_on(std::future::pending::<()>()).is_err());
+    assert_eq!(hand.now(), 0);
+}
+
+#[test]
+fn hypers_executor_takes_what_cannot_travel() {
+    really(async {
+        let flag = support::Flag::default();
+        let of_task = flag.on_drop();
+        hyper::rt::Executor::execute(&Executor, async move { drop(of_task) });
+        settle().await;
+        assert!(flag.is_set());
+    });
+}

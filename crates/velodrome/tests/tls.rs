@@ -1,0 +1,299 @@
+//! TLS between two ends of ours, and with an end that misbehaves. Compiled with `--all-features`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::cell::RefCell;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use support::{kind, really, settle};
+use velodrome::tls::{Tls, open_tls_connection, rustls, start_tls_server};
+use velodrome::{
+    Builder, ConnectOptions, Server, StreamReader, StreamWriter, open_connection, spawn, start_server,
+    timeout,
+};
+
+const HOST: &str = "127.0.0.1";
+
+fn certificate() -> CertificateDer<'static> {
+    CertificateDer::from_pem_slice(include_bytes!("../examples/localhost.pem")).unwrap()
+}
+
+fn server_config() -> Arc<rustls::ServerConfig> {
+    let key = PrivateKeyDer::from_pem_slice(include_bytes!("../examples/localhost.key")).unwrap();
+    let builder = rustls::ServerConfig::builder().with_no_client_auth();
+    let mut config = builder.with_single_cert(vec![certificate()], key).unwrap();
+    config.alpn_protocols = vec![b"echo".to_vec()];
+    Arc::new(config)
+}
+
+fn client_config(trusts: bool) -> Arc<rustls::ClientConfig> {
+    let mut roots = rustls::RootCertStore::empty();
+    if trusts {
+        roots.add(certificate()).unwrap();
+    }
+    let mut config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"echo".to_vec()];
+    Arc::new(config)
+}
+
+async fn echo(mut reader: StreamReader, writer: StreamWriter) -> io::Result<()> {
+    while let data @ [_, ..] = &*reader.read(1 << 16).await? {
+        writer.write(data);
+        writer.drain().await?;
+    }
+    Ok(())
+}
+
+async fn echo_server() -> (Server, u16) {
+    let server = start_tls_server(echo, HOST, 0, server_config()).await.unwrap();
+    let port = server.local_addr().unwrap().port();
+    (server, port)
+}
+
+#[test]
+fn what_is_said_comes_back_and_the_end_is_told() {
+    really(async {
+        let (_server, port) = echo_server().await;
+        let (mut reader, writer) = open_tls_connection("localhost", port, client_config(true)).await.unwrap();
+        writer.write("hello");
+        writer.writelines([" ", "world"]);
+        assert_eq!(reader.readexactly(11).await.unwrap(), b"hello world");
+        writer.write_eof();
+        assert_eq!(reader.read_to_end().await.unwrap(), b"");
+        writer.write("late");
+        assert_eq!(kind(writer.drain().await), Some(io::ErrorKind::BrokenPipe));
+        writer.close();
+        writer.wait_closed().await.ok();
+    });
+}
+
+#[test]
+fn much_is_said_and_the_writer_waits_for_the_reader() {
+    really(async {
+        const MUCH: usize = 8 << 20;
+        let flood = |_reader: StreamReader, writer: StreamWriter| async move {
+            for _ in 0..MUCH / 65536 {
+                writer.write([7; 65536]);
+                writer.drain().await?;
+                assert!(writer.buffered() < 256 * 1024);
+            }
+            writer.flush().await
+        };
+        let server = start_tls_server(flood, HOST, 0, server_config()).await.unwrap();
+        let port = server.local_addr().unwrap().port();
+        let (mut reader, _writer) = open_tls_connection(HOST, port, client_config(true)).await.unwrap();
+        let all = reader.read_to_end().await.unwrap();
+        assert!(all.len() == MUCH && all.iter().all(|byte| *byte == 7));
+    });
+}
+
+#[test]
+fn many_at_once() {
+    really(async {
+        let (_server, port) = echo_server().await;
+        let clients: Vec<_> = (0..20)
+            .map(|n| {
+                spawn(async move {
+                    let (mut reader, writer) =
+                        open_tls_connection("localhost", port, client_config(true)).await.unwrap();
+                    let said = format!("client {n}\n").repeat(n * 100 + 1);
+                    writer.write(&said);
+                    assert_eq!(reader.readexactly(said.len()).await.unwrap(), said.as_bytes());
+                })
+            })
+            .collect();
+        for client in clients {
+            client.await.unwrap();
+        }
+    });
+}
+
+/// A loop that writes down its unhandled errors.
+fn recording() -> (velodrome::Runtime, Rc<RefCell<Vec<String>>>) {
+    let seen: Rc<RefCell<Vec<String>>> = Rc::default();
+    let log = Rc::clone(&seen);
+    let builder = Builder::new().on_error(move |error| log.borrow_mut().push(error.to_string()));
+    (builder.build().unwrap(), seen)
+}
+
+#[test]
+fn a_server_that_cannot_prove_itself_is_not_talked_to() {
+    let (runtime, seen) = recording();
+    runtime
+        .block_on(async {
+            let (server, port) = echo_server().await;
+            let stranger = open_tls_connection("localhost", port, client_config(false)).await.unwrap_err();
+            assert_eq!(stranger.kind(), io::ErrorKind::InvalidData);
+            assert!(stranger.to_string().contains("UnknownIssuer"), "{stranger}");
+            let (_reader, writer) = open_connection(HOST, port).await.unwrap();
+            let other = Tls::client(client_config(true), "example.org").unwrap();
+            assert_eq!(kind(writer.start_tls(other).await), Some(io::ErrorKind::InvalidData));
+            settle().await;
+            server.close();
+            server.wait_closed().await;
+        })
+        .unwrap();
+    // The server is told by the alert what its client thought of it.
+    assert_eq!(seen.borrow().len(), 2, "{seen:?}");
+    assert!(seen.borrow()[0].contains("TLS: received fatal alert"), "{seen:?}");
+    assert_eq!(kind(Tls::client(client_config(true), "no name")), Some(io::ErrorKind::InvalidInput));
+}
+
+#[test]
+fn who_does_not_speak_tls_is_refused() {
+    let (runtime, seen) = recording();
+    runtime
+        .block_on(async {
+            let (_server, port) = echo_server().await;
+            let (mut reader, writer) = open_connection(HOST, port).await.unwrap();
+            writer.write("GET / HTTP/1.0\r\n\r\n");
+            // An alert, and the end.
+            assert!(reader.read_to_end().await.is_ok_and(|alert| alert.first() == Some(&21)));
+        })
+        .unwrap();
+    assert!(seen.borrow()[0].contains("TLS: "), "{seen:?}");
+}
+
+#[test]
+fn a_handshake_takes_no_longer_than_it_may() {
+    let silent = |mut reader: StreamReader, writer: StreamWriter| async move {
+        let read = reader.read_to_end().await;
+        drop(writer);
+        read.map(drop)
+    };
+    really(async {
+        let server = start_server(silent, HOST, 0).await.unwrap();
+        let port = server.local_addr().unwrap().port();
+        let opening = open_tls_connection("localhost", port, client_config(true));
+        assert!(timeout(Duration::from_millis(50), opening).await.is_err());
+        settle().await;
+        assert_eq!(server.client_count(), 0, "given up, the connection ends");
+    });
+}
+
+#[test]
+fn starttls_keeps_reader_and_writer() {
+    really(async {
+        let mail = |mut reader: StreamReader, writer: StreamWriter| async move {
+            assert_eq!(reader.readline().await?, b"STARTTLS\n");
+            writer.write("220\n");
+            writer.drain().await?;
+            // Time for the client's first words to be read before anybody expects them.
+            settle().await;
+            let handshake = writer.start_tls(Tls::server(server_config())).await?;
+            assert_eq!(handshake.alpn_protocol.as_deref(), Some(&b"echo"[..]));
+            assert!(handshake.peer_certificates.is_empty());
+            echo(reader, writer).await
+        };
+        let server = start_server(mail, HOST, 0).await.unwrap();
+        let port = server.local_addr().unwrap().port();
+        let (mut reader, writer) = open_connection(HOST, port).await.unwrap();
+        writer.write("STARTTLS\n");
+        assert_eq!(reader.readline().await.unwrap(), b"220\n");
+        let tls = Tls::client(client_config(true), "localhost").unwrap();
+        let handshake = writer.start_tls(tls.clone()).await.unwrap();
+        assert_eq!(handshake.peer_certificates, [certificate()]);
+        assert_eq!(handshake.protocol_version, Some(rustls::ProtocolVersion::TLSv1_3));
+        writer.write("secret");
+        assert_eq!(reader.readexactly(6).await.unwrap(), b"secret");
+        assert_eq!(kind(writer.start_tls(tls).await), Some(io::ErrorKind::Unsupported));
+    });
+}
+
+#[test]
+fn what_was_said_before_does_not_pass_for_encrypted() {
+    let (runtime, seen) = recording();
+    runtime
+        .block_on(async {
+            let mail = |mut reader: StreamReader, writer: StreamWriter| async move {
+                reader.readline().await?;
+                writer.start_tls(Tls::server(server_config())).await?;
+                panic!("the injected command came through: {:?}", reader.readline().await);
+                #[allow(unreachable_code, reason = "says what it would return")]
+                io::Result::Ok(())
+            };
+            let server = start_server(mail, HOST, 0).await.unwrap();
+            let (mut reader, writer) =
+                open_connection(HOST, server.local_addr().unwrap().port()).await.unwrap();
+            writer.write("STARTTLS\nINJECTED COMMAND\n");
+            let _ = reader.read_to_end().await;
+        })
+        .unwrap();
+    assert!(seen.borrow()[0].contains("TLS: "), "{seen:?}");
+}
+
+/// A client on a thread of its own, by rustls and blocking sockets: what goes over the wire is not only between us.
+fn foreign_client(port: u16, ends_well: bool) -> std::thread::JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let name = "localhost".try_into().unwrap();
+        let session = rustls::ClientConnection::new(client_config(true), name).unwrap();
+        let mut stream = rustls::StreamOwned::new(session, TcpStream::connect((HOST, port)).unwrap());
+        stream.write_all(b"hello").unwrap();
+        let mut back = vec![0; 5];
+        stream.read_exact(&mut back).unwrap();
+        if ends_well {
+            stream.conn.send_close_notify();
+            stream.flush().unwrap();
+            stream.read_to_end(&mut back).unwrap();
+        }
+        back
+    })
+}
+
+#[test]
+fn a_foreign_client_is_understood() {
+    let (runtime, seen) = recording();
+    runtime
+        .block_on(async {
+            let (server, port) = echo_server().await;
+            let client = foreign_client(port, true);
+            while server.client_count() == 0 {
+                velodrome::sleep(Duration::from_millis(1)).await;
+            }
+            server.close();
+            server.wait_closed().await;
+            assert_eq!(client.join().unwrap(), b"hello");
+        })
+        .unwrap();
+    assert_eq!(*seen.borrow(), [""; 0]);
+}
+
+#[test]
+fn an_end_that_tls_knows_nothing_of_is_an_error() {
+    let (runtime, seen) = recording();
+    runtime
+        .block_on(async {
+            let (server, port) = echo_server().await;
+            let client = foreign_client(port, false);
+            while server.client_count() == 0 {
+                velodrome::sleep(Duration::from_millis(1)).await;
+            }
+            server.close();
+            server.wait_closed().await;
+            client.join().unwrap();
+            settle().await;
+        })
+        .unwrap();
+    // Or a reset, where the client's kernel had something of ours that it never read.
+    let told = ["close_notify", "reset by peer"];
+    assert!(told.iter().any(|what| seen.borrow()[0].contains(what)), "{seen:?}");
+}
+
+#[test]
+fn options_are_for_tls_too() {
+    really(async {
+        let (_server, port) = echo_server().await;
+        let options = ConnectOptions::new().limit(3);
+        let (mut reader, writer) =
+            options.open_tls_connection("localhost", port, client_config(true)).await.unwrap();
+        writer.write("too long\n");
+        assert!(reader.readline().await.is_err());
+    });
+}
