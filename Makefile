@@ -90,7 +90,7 @@ test: lint test-rust test-demo test-python  ## lint, then every test; PYTHON= fo
 .PHONY: test-rust
 test-rust:  ## engine, Rust face and the rules of the house, with no Python on PATH
 	$(call say,Rust without Python)
-	tools/without_python cargo test $(RUST_ONLY)
+	tools/without_python cargo test $(RUST_ONLY) --all-features
 
 .PHONY: test-demo
 test-demo: need-python $(VENV)/.built
@@ -114,8 +114,9 @@ lint: need-python lint-rust lint-python stubs  ## rustfmt, clippy, rustdoc, ruff
 lint-rust: need-python $(VENV)/.tools
 	$(call say,rustfmt + clippy + rustdoc)
 	cargo fmt --all --check
-	PYO3_PYTHON='$(CURDIR)/$(VENV)/bin/python' cargo clippy --workspace --all-targets -- -D warnings
-	PYO3_PYTHON='$(CURDIR)/$(VENV)/bin/python' RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
+	PYO3_PYTHON='$(CURDIR)/$(VENV)/bin/python' cargo clippy --workspace --all-targets --all-features -- -D warnings
+	cargo clippy -p velodrome --all-targets -- -D warnings
+	PYO3_PYTHON='$(CURDIR)/$(VENV)/bin/python' RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --all-features
 
 .PHONY: lint-python
 lint-python: need-python $(VENV)/.lint-tools

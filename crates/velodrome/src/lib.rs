@@ -5,6 +5,9 @@
 //! future has to be `Send` and no lock is needed between two tasks; [`Waker`](std::task::Waker)s may travel to any
 //! thread. The loop itself is the crate `velodrome-engine`, the one that Python's asyncio runs on as well.
 //!
+//! The [`guide`] leads from a coroutine to a chat server, and says what is different for who comes from asyncio or from
+//! tokio.
+//!
 //! ```
 //! use std::io;
 //! use velodrome::{StreamReader, StreamWriter};
@@ -52,6 +55,7 @@ pub mod adapters;
 mod channel;
 mod clients;
 mod descriptor;
+pub mod guide;
 mod local;
 mod net;
 mod protocol;
@@ -92,3 +96,8 @@ pub use unhandled::Unhandled;
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// This crate's README, likewise.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct CrateReadme;

@@ -1,6 +1,6 @@
 //! TLS by [rustls](https://docs.rs/rustls), for clients and servers, from the beginning or by STARTTLS.
 //!
-//! Reader and writer are the same as without: what lies between them and the socket is a [`layer`] that the engine takes
+//! Reader and writer are the same as without: what lies between them and the socket is a layer that the engine takes
 //! for a protocol and the streams take for a transport. rustls is told what has arrived and says what is to be sent; it
 //! does no I/O. The configuration is rustls's own, re-exported as [`rustls`], with *ring* for its cryptography.
 //!

@@ -1,0 +1,70 @@
+//! Coming from asyncio.
+//!
+//! The names are asyncio's, and so are the order of callbacks and the rules of the loop; it is the same engine that runs
+//! Python's asyncio under `velodrome.run()`. What is different is what Rust does differently:
+//!
+//! | asyncio | here | |
+//! |---|---|---|
+//! | `asyncio.run(main())` | [`run`](crate::run)`(main())?` | |
+//! | `asyncio.Runner()` | [`Runtime`](crate::Runtime), [`Builder`](crate::Builder) | tasks go on with the next `block_on` |
+//! | `create_task(work())` | [`spawn`](crate::spawn)`(work())` | the loop keeps it: no reference has to be held |
+//! | `await task` | `task.await?` | a panic in it is a `TaskError`, and stays there until asked for |
+//! | `task.cancel()` | [`Task::cancel`](crate::Task::cancel) | the future is dropped, it is not asked |
+//! | `CancelledError`, `finally` | `Drop` | |
+//! | `sleep`, `wait_for` | [`sleep`](crate::sleep), [`timeout`](crate::timeout) | |
+//! | `open_connection`, `start_server` | the same | keyword arguments: [`ConnectOptions`](crate::ConnectOptions), [`ListenOptions`](crate::ListenOptions) |
+//! | `open_unix_connection`, `start_unix_server` | the same | a stale socket file is asked before it is replaced |
+//! | `StreamReader`, `StreamWriter` | the same | `read(-1)` is [`read_to_end`](crate::StreamReader::read_to_end) |
+//! | `IncompleteReadError`, `LimitOverrunError` | [`ReadError`](crate::ReadError) | |
+//! | `writer.get_extra_info("peername")` | [`peer_addr`](crate::StreamWriter::peer_addr) | |
+//! | `Server.close_clients` | [`close_clients`](crate::Server::close_clients) | |
+//! | `Protocol`, `BufferedProtocol`, `Transport` | the same | [`Protocol`](crate::Protocol) is a trait, whose methods have `&mut self` |
+//! | `loop.create_connection(Factory, …)` | [`create_connection`](crate::create_connection)`(factory, …)` | |
+//! | `loop.add_reader(fd, callback)` | [`AsyncFd`](crate::AsyncFd)`::new(fd)?.readable().await` | |
+//! | `loop.getaddrinfo` | [`getaddrinfo`](crate::getaddrinfo) | |
+//! | `loop.sendfile` | [`StreamWriter::sendfile`](crate::StreamWriter::sendfile) | |
+//! | `ssl=context`, `writer.start_tls` | feature `tls`: `velodrome::tls` | rustls, not OpenSSL |
+//! | `loop.set_exception_handler` | [`Builder::on_error`](crate::Builder::on_error) | |
+//!
+//! # Cancelling
+//!
+//! asyncio throws `CancelledError` into a coroutine, which may catch it, tidy up by awaiting, or refuse. A Rust future is
+//! dropped: its destructors run, nothing can be awaited in them, and nobody can refuse. So what must be done at the end
+//! goes into a `Drop`, and what must not be interrupted goes into a task of its own:
+//!
+//! ```
+//! # use std::{cell::Cell, rc::Rc, time::Duration};
+//! # use velodrome::{sleep, spawn, timeout};
+//! # velodrome::run(async {
+//! let done = Rc::new(Cell::new(false));
+//! let flag = Rc::clone(&done);
+//! let important = async {
+//!     // Dropping a Task lets it go on: asyncio.shield.
+//!     spawn(async move {
+//!         sleep(Duration::from_millis(20)).await;
+//!         flag.set(true);
+//!     })
+//!     .await
+//! };
+//! assert!(timeout(Duration::from_millis(1), important).await.is_err());
+//! sleep(Duration::from_millis(40)).await;
+//! assert!(done.get());
+//! # }).unwrap();
+//! ```
+//!
+//! # Giving up a read
+//!
+//! A read that is given up has taken nothing, here as there. `drain`, `flush`, `wait_closed`, `readable` can all be given up
+//! and begun again; where that is not so the function's page says it.
+//!
+//! # Writing
+//!
+//! `write` takes anything that is bytes, and copies what the kernel does not take at once. Two writes in one turn of the
+//! loop leave together from the second time on. Dropping the writer closes the connection after what was written has
+//! left; a writer that Python forgets does so when it is collected.
+//!
+//! # Exceptions
+//!
+//! An exception that nobody awaits is logged by asyncio when its task is collected. Here a task's error is its value: a
+//! [`Task`](crate::Task) whose output is a `Result` that nobody looks at is forgotten with it. A panic is told by the
+//! panic hook when it happens.

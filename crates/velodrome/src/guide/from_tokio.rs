@@ -1,0 +1,75 @@
+//! Coming from tokio.
+//!
+//! This is a runtime for one thread, like tokio's `current_thread` with a `LocalSet` around everything. Nothing has to be
+//! `Send`, nothing has to be `'static` in [`run`](crate::run) itself, and there is no `rt` feature to choose: a `spawn` that
+//! takes any future is the only one there is.
+//!
+//! | tokio | here | |
+//! |---|---|---|
+//! | `#[tokio::main(flavor = "current_thread")]` | [`run`](crate::run)`(main())?` | no macro |
+//! | `Runtime::block_on`, `Builder` | [`Runtime`](crate::Runtime), [`Builder`](crate::Builder) | |
+//! | `task::spawn_local`, `LocalSet` | [`spawn`](crate::spawn) | |
+//! | `JoinHandle`, `abort()` | [`Task`](crate::Task), [`cancel`](crate::Task::cancel) | dropping it detaches, as there |
+//! | `JoinError` | [`TaskError`](crate::TaskError) | says the task's name |
+//! | `task::yield_now` | [`yield_now`](crate::yield_now) | |
+//! | `time::sleep`, `timeout` | [`sleep`](crate::sleep), [`timeout`](crate::timeout) | nanoseconds, where the kernel has them |
+//! | `time::pause()`, `advance` | [`Clock::manual`](crate::Clock::manual), [`Driver::fake`](crate::Driver::fake) | no kernel needed either |
+//! | `TcpStream::connect`, `into_split` | [`open_connection`](crate::open_connection) | happy eyeballs, and already split |
+//! | `TcpListener::accept` in a loop | [`start_server`](crate::start_server) | survives a process out of descriptors |
+//! | `UnixStream`, `UnixListener` | [`open_unix_connection`](crate::open_unix_connection), [`start_unix_server`](crate::start_unix_server) | |
+//! | `BufReader::read_until`, `read_line` | [`readuntil`](crate::StreamReader::readuntil), [`readline`](crate::StreamReader::readline) | may be given up; have a limit |
+//! | `read(&mut buf)` | [`read_into`](crate::StreamReader::read_into), or [`read`](crate::StreamReader::read) | the loop reads ahead |
+//! | `write_all` | [`write`](crate::StreamWriter::write), then [`drain`](crate::StreamWriter::drain) | |
+//! | `shutdown` | [`write_eof`](crate::StreamWriter::write_eof) | |
+//! | `io::unix::AsyncFd` | [`AsyncFd`](crate::AsyncFd) | level-triggered: no `clear_ready` |
+//! | `net::lookup_host` | [`getaddrinfo`](crate::getaddrinfo) | |
+//! | `tokio-rustls` | feature `tls` | |
+//! | `AsyncRead`, `AsyncWrite` | feature `tokio` | for [`StreamReader`](crate::StreamReader), [`StreamWriter`](crate::StreamWriter), and both in one |
+//!
+//! # What is different
+//!
+//! **Streams read ahead.** tokio's `TcpStream` reads when it is polled, into your buffer. Here the loop reads as soon as
+//! there is something, up to twice the reader's limit (64 KiB unless set), and a read takes from that. That is what makes
+//! `readline` safe to give up, and a server's handler need no `BufReader`. What it costs is a copy; a
+//! [`Protocol`](crate::Protocol) sees the loop's own buffer and has none, a
+//! [`BufferedProtocol`](crate::BufferedProtocol) has the kernel write into yours.
+//!
+//! **Writes do not wait.** `write` sends at once what the kernel takes, and keeps the rest; `drain` waits if that is too
+//! much. So a message may be written from a function that is not async, and from several tasks without being torn apart.
+//!
+//! **A wake-up costs no atomic.** Wakers may travel to other threads, and then do what they must; on the loop's own thread
+//! they put a number into a queue.
+//!
+//! **No cooperative budget.** A task that never waits for anything keeps the loop, as it does in asyncio; `yield_now` is
+//! what it should call.
+//!
+//! # Crates of tokio's world
+//!
+//! What only asks for tokio's I/O traits runs here with the feature `tokio` (tokio-tungstenite in this crate's tests, h2,
+//! tonic's codecs). What calls `tokio::spawn`, `tokio::time` or opens sockets by itself needs tokio's runtime: it can have
+//! one on a thread of its own, and the two talk by channels that wake across threads. hyper asks for a runtime by traits,
+//! which the feature `hyper` has.
+//!
+//! ```
+//! # #[cfg(feature = "tokio")]
+//! # fn main() -> std::io::Result<()> {
+//! use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//! use velodrome::adapters::Duplex;
+//!
+//! # velodrome::run(async {
+//! # let echo = |mut reader: velodrome::StreamReader, writer: velodrome::StreamWriter| async move {
+//! #     writer.write(reader.read(100).await?);
+//! #     std::io::Result::Ok(())
+//! # };
+//! # let server = velodrome::start_server(echo, "127.0.0.1", 0).await?;
+//! # let port = server.local_addr()?.port();
+//! let mut connection = Duplex::from(velodrome::open_connection("127.0.0.1", port).await?);
+//! connection.write_all(b"hello").await?;
+//! let mut answer = String::new();
+//! connection.read_to_string(&mut answer).await?;
+//! # assert_eq!(answer, "hello");
+//! # std::io::Result::Ok(()) })?
+//! # }
+//! # #[cfg(not(feature = "tokio"))]
+//! # fn main() {}
+//! ```
