@@ -46,6 +46,9 @@
 //! | `loop.create_connection(Factory, host, port)` | [`create_connection`]`(factory, host, port)` |
 //! | `loop.create_server(Factory, host, port)` | [`create_server`]`(factory, host, port)` |
 //! | `loop.add_reader(fd, …)`, `add_writer` | [`AsyncFd`] |
+//! | `loop.connect_read_pipe`, `connect_write_pipe` | [`open_read_pipe`], [`open_write_pipe`] |
+//! | `asyncio.create_subprocess_exec(…)` | [`create_subprocess`]`(Command::new(…))` |
+//! | `loop.add_signal_handler(number, …)` | [`signals::signal`]`(number)?.recv().await` |
 //! | `loop.sendfile(transport, file)` | [`StreamWriter::sendfile`]`(&file, 0, None)` |
 //! | `loop.getaddrinfo(host, port)` | [`getaddrinfo`]`(host, port)` |
 //! | `loop.set_exception_handler(report)` | [`Builder::on_error`] |
@@ -58,8 +61,10 @@ mod descriptor;
 pub mod guide;
 mod local;
 mod net;
+mod process;
 mod protocol;
 mod runtime;
+pub mod signals;
 mod streams;
 mod task;
 mod time;
@@ -77,6 +82,7 @@ pub use net::lookup::getaddrinfo;
 pub use net::options::{ConnectOptions, ListenOptions};
 pub use net::server::Server;
 pub use net::streams::{Outcome, open_connection, open_unix_connection, start_server, start_unix_server};
+pub use process::{Process, create_subprocess};
 pub use protocol::{
     AnyProtocol, BufferedProtocol, Protocol, ProtocolRef, Transport, create_connection, create_server,
     create_unix_connection, create_unix_server,
@@ -84,6 +90,7 @@ pub use protocol::{
 pub use runtime::{Builder, Runtime, run};
 pub use streams::error::ReadError;
 pub use streams::open_socket;
+pub use streams::pipes::{open_read_pipe, open_write_pipe};
 pub use streams::reader::StreamReader;
 pub use streams::writer::StreamWriter;
 pub use task::error::TaskError;

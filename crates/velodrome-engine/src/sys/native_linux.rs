@@ -2,7 +2,7 @@
 
 use std::io;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::event::EventfdFlags;
 use rustix::io::DupFlags;
@@ -83,5 +83,11 @@ impl Bell {
     /// Stops the ringing; says whether there was any.
     pub fn silence(&self) -> bool {
         read(self.fd(), &mut [0; 8]).is_ok()
+    }
+}
+
+impl AsFd for Bell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }

@@ -4,7 +4,7 @@
 //! gap is the platform's; Python's own socket module has it there too.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
@@ -88,5 +88,11 @@ impl Bell {
     /// since then makes the descriptor readable once again, and that is harmless.
     pub fn silence(&self) -> bool {
         read(self.fd(), &mut [0; 64]).is_ok()
+    }
+}
+
+impl AsFd for Bell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.reader.as_fd()
     }
 }

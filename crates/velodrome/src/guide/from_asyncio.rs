@@ -23,6 +23,8 @@
 //! | `loop.add_reader(fd, callback)` | [`AsyncFd`](crate::AsyncFd)`::new(fd)?.readable().await` | |
 //! | `loop.getaddrinfo` | [`getaddrinfo`](crate::getaddrinfo) | |
 //! | `loop.sendfile` | [`StreamWriter::sendfile`](crate::StreamWriter::sendfile) | |
+//! | `create_subprocess_exec` | [`create_subprocess`](crate::create_subprocess)`(&mut Command::new(…))` | the standard library's `Command` says all the rest |
+//! | `loop.add_signal_handler` | [`signal`](crate::signals::signal), [`ctrl_c`](crate::signals::ctrl_c) | in any loop, any thread |
 //! | `ssl=context`, `writer.start_tls` | feature `tls`: `velodrome::tls` | rustls, not OpenSSL |
 //! | `loop.set_exception_handler` | [`Builder::on_error`](crate::Builder::on_error) | |
 //!

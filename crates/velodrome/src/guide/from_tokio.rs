@@ -22,6 +22,8 @@
 //! | `write_all` | [`write`](crate::StreamWriter::write), then [`drain`](crate::StreamWriter::drain) | |
 //! | `shutdown` | [`write_eof`](crate::StreamWriter::write_eof) | |
 //! | `io::unix::AsyncFd` | [`AsyncFd`](crate::AsyncFd) | level-triggered: no `clear_ready` |
+//! | `process::Command` | [`create_subprocess`](crate::create_subprocess) | |
+//! | `signal::ctrl_c`, `signal::unix::signal` | [`ctrl_c`](crate::signals::ctrl_c), [`signal`](crate::signals::signal) | what was there before comes back |
 //! | `net::lookup_host` | [`getaddrinfo`](crate::getaddrinfo) | |
 //! | `tokio-rustls` | feature `tls` | |
 //! | `AsyncRead`, `AsyncWrite` | feature `tokio` | for [`StreamReader`](crate::StreamReader), [`StreamWriter`](crate::StreamWriter), and both in one |

@@ -11,6 +11,8 @@
 //! * **No Windows.** The engine speaks epoll, and kqueue by the crate `polling`; Windows's completion ports would need
 //!   another engine.
 //! * **No fork.** A child that was forked must not go on with its parent's loop. Start programs, not forks.
+//! * **No processes without pidfds**: Linux 5.4 and later. Elsewhere [`create_subprocess`](crate::create_subprocess) says
+//!   `Unsupported`.
 //! * **No macros** for `main`, `select` or tests. `run` is a function.
 //! * **No TLS by OpenSSL.** The Rust face has rustls; the Python face uses the interpreter's `ssl` module, so neither
 //!   links a second OpenSSL. TLS is for streams; a protocol's transport cannot be encrypted yet.

@@ -25,6 +25,8 @@ pub(crate) struct Connection {
     pub(super) inbound: Inbound,
     pub(crate) outbound: Outbound,
     client: Cell<Option<Client>>,
+    /// There is no writer: the reader's end is the connection's.
+    closes_with_reader: Cell<bool>,
 }
 
 impl Connection {
@@ -36,6 +38,7 @@ impl Connection {
             inbound: Inbound::default(),
             outbound: Outbound::default(),
             client: Cell::new(client),
+            closes_with_reader: Cell::new(false),
         }
     }
 
@@ -46,6 +49,16 @@ impl Connection {
     /// What carries the bytes, until the connection is lost.
     pub(crate) fn channel(&self) -> Option<Rc<dyn Channel>> {
         self.channel.borrow().clone()
+    }
+
+    pub(super) fn close_with_reader(&self) {
+        self.closes_with_reader.set(true);
+    }
+
+    pub(super) fn reader_dropped(&self) {
+        if self.closes_with_reader.get() {
+            self.close();
+        }
     }
 
     pub(super) fn peer(&self) -> &Peer {

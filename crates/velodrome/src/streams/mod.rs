@@ -8,6 +8,7 @@ pub(crate) mod connection;
 pub(crate) mod error;
 mod inbound;
 mod outbound;
+pub(crate) mod pipes;
 #[cfg(any(feature = "futures-io", feature = "hyper", feature = "tokio"))]
 mod polling;
 pub(crate) mod reader;

@@ -227,6 +227,12 @@ impl StreamReader {
     }
 }
 
+impl Drop for StreamReader {
+    fn drop(&mut self) {
+        self.0.reader_dropped();
+    }
+}
+
 impl fmt::Debug for StreamReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StreamReader").field("peer", self.0.peer()).field("at_eof", &self.at_eof()).finish()

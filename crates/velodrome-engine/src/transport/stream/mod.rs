@@ -8,6 +8,7 @@
 //! a body) has its next first write put off to the end of the turn, so that both leave in one system call; a transport
 //! that writes once never waits.
 
+mod kind;
 mod writing;
 
 use std::cell::{Cell, RefCell};
@@ -15,6 +16,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
+pub use self::kind::Kind;
 use super::flow_control::FlowControl;
 use super::write_queue::WriteQueue;
 use super::{Cause, Protocol, Received};
@@ -62,6 +64,7 @@ pub enum Refused {
 pub struct Stream {
     hub: Rc<Hub>,
     fd: RawFd,
+    kind: Kind,
     descriptor: RefCell<Option<Descriptor>>,
     protocol: RefCell<Option<Rc<dyn Protocol>>>,
     registration: RefCell<Option<Rc<Registration>>>,
@@ -92,12 +95,24 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// A transport that tells `protocol`, not yet open: see [`Self::start`].
+    /// A transport over a socket that tells `protocol`, not yet open: see [`Self::start`].
     #[must_use]
     pub fn new(hub: &Rc<Hub>, descriptor: Descriptor, protocol: Rc<dyn Protocol>) -> Rc<Self> {
+        Self::with_kind(hub, descriptor, Kind::Socket, protocol)
+    }
+
+    /// As [`Self::new`], over a descriptor of that kind.
+    #[must_use]
+    pub fn with_kind(
+        hub: &Rc<Hub>,
+        descriptor: Descriptor,
+        kind: Kind,
+        protocol: Rc<dyn Protocol>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             hub: Rc::clone(hub),
             fd: descriptor.number(),
+            kind,
             descriptor: RefCell::new(Some(descriptor)),
             protocol: RefCell::new(Some(protocol)),
             registration: RefCell::default(),
@@ -327,7 +342,10 @@ impl Stream {
 
     fn readable(self: &Rc<Self>) {
         let Some(protocol) = self.protocol().filter(|_| self.lost.get() == 0) else { return };
-        match protocol.data_ready(&mut |buffer| self.driver().recv(self.fd, buffer)) {
+        if self.kind == Kind::Writer {
+            return self.deserted();
+        }
+        match protocol.data_ready(&mut |buffer| self.recv(buffer)) {
             Received::Bytes | Received::Nothing => {}
             Received::Eof => self.ended(&*protocol),
             Received::Failed(error) => self.fail(error, "Fatal read error on socket transport"),
@@ -335,7 +353,7 @@ impl Stream {
     }
 
     fn ended(self: &Rc<Self>, protocol: &dyn Protocol) {
-        if protocol.eof_received() {
+        if protocol.eof_received() && self.kind == Kind::Socket {
             self.reading.set(false);
             self.update_interest();
         } else {

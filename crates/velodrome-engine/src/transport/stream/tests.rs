@@ -563,3 +563,94 @@ fn a_loop_that_goes_abandons_its_transports() {
     assert_eq!(heard.log.take(), ["losing by Caller", "abandoned"]);
     assert_eq!((Rc::strong_count(&stream), Rc::strong_count(&closing)), (1, 1));
 }
+
+/// Writes down what a pipe's transport tells, and would keep it open.
+struct Notes(Rc<Hub>, Log);
+
+impl Protocol for Notes {
+    fn connection_made(&self) {}
+
+    fn data_ready(&self, recv: crate::transport::Recv<'_>) -> Received {
+        let count = self.0.with_scratch(|scratch| {
+            let count = recv(scratch)?;
+            if count > 0 {
+                self.1.add(String::from_utf8_lossy(&scratch[..count]));
+            }
+            Ok(count)
+        });
+        Received::from_io(count)
+    }
+
+    fn eof_received(&self) -> bool {
+        self.1.add("eof");
+        true
+    }
+
+    fn pause_writing(&self) {}
+
+    fn resume_writing(&self) {}
+
+    fn connection_lost(&self, error: Option<io::Error>) {
+        self.1.add(format!("lost {:?}", error.map(|error| error.kind())));
+    }
+}
+
+/// A pipe with our end in a transport, on a real kernel.
+fn piped(kind: Kind) -> (crate::event_loop::EventLoop, Rc<Stream>, Log, OwnedFd) {
+    let driver = crate::driver::Driver::new().unwrap();
+    let engine = crate::event_loop::EventLoop::with(driver, crate::clock::Clock::monotonic()).unwrap();
+    let (reader, writer) = sys::pipe().unwrap();
+    let (ours, theirs) = if kind == Kind::Reader { (reader, writer) } else { (writer, reader) };
+    let log = Log::default();
+    let notes = Rc::new(Notes(Rc::clone(engine.hub()), log.clone()));
+    let stream = Stream::with_kind(engine.hub(), Descriptor::Owned(ours), kind, notes);
+    stream.start().unwrap();
+    turns(&engine);
+    (engine, stream, log, theirs)
+}
+
+/// Turns enough for anything that has happened already.
+fn turns(engine: &crate::event_loop::EventLoop) {
+    for _ in 0..4 {
+        engine.wait(crate::driver::Timeout::Zero).unwrap();
+        engine.dispatch();
+        let _ = engine.run_ready();
+    }
+}
+
+#[test]
+fn a_pipe_that_is_read_closes_at_its_end() {
+    let (engine, stream, log, theirs) = piped(Kind::Reader);
+    sys::write(theirs.as_raw_fd(), b"one").unwrap();
+    turns(&engine);
+    drop(theirs);
+    turns(&engine);
+    assert_eq!(log.take(), ["one", "eof", "lost None"]);
+    assert!(stream.is_closed());
+}
+
+#[test]
+fn a_pipe_that_is_written_ends_by_closing() {
+    let (engine, stream, log, theirs) = piped(Kind::Writer);
+    write(&stream, b"one");
+    stream.write_eof();
+    turns(&engine);
+    let mut buffer = [0; 8];
+    assert_eq!(sys::read(theirs.as_raw_fd(), &mut buffer).unwrap(), 3);
+    assert_eq!(sys::read(theirs.as_raw_fd(), &mut buffer).unwrap(), 0);
+    assert_eq!(log.take(), ["lost None"]);
+}
+
+#[test]
+fn a_pipe_without_a_reader_is_lost() {
+    let (engine, _stream, log, theirs) = piped(Kind::Writer);
+    drop(theirs);
+    turns(&engine);
+    assert_eq!(log.take(), ["lost None"]);
+
+    let (engine, stream, log, theirs) = piped(Kind::Writer);
+    write(&stream, &[0; 1 << 20]);
+    drop(theirs);
+    turns(&engine);
+    assert_eq!(log.take(), ["lost Some(BrokenPipe)"]);
+}

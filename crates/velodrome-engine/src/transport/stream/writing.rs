@@ -5,7 +5,6 @@ use std::rc::Rc;
 
 use super::{FLUSH, GATHER, Refused, Stream};
 use crate::ready::Runnable;
-use crate::sys;
 use crate::transport::flow_control::LimitsError;
 use crate::transport::write_queue::{Chunk, WriteQueue};
 
@@ -62,7 +61,7 @@ impl Stream {
         self.count_write();
         let mut sent = 0;
         if self.queue.borrow().is_empty() && !self.put_off(data.len()) {
-            match settle(self.driver().send(self.fd, data)) {
+            match settle(self.send(data)) {
                 Ok(taken) if taken == data.len() => return Ok(()),
                 Ok(taken) => sent = taken,
                 Err(error) => {
@@ -188,7 +187,7 @@ impl Stream {
 
     /// One gathered send of what is queued. False if the socket failed.
     fn send_queue(self: &Rc<Self>) -> bool {
-        let sent = self.queue.borrow().with_slices(|slices| self.driver().send_vectored(self.fd, slices));
+        let sent = self.queue.borrow().with_slices(|slices| self.send_vectored(slices));
         match settle(sent) {
             Ok(sent) => {
                 // Two statements: what was lent is dropped after the borrow has ended.
@@ -246,11 +245,6 @@ impl Stream {
         {
             protocol.pause_writing();
         }
-    }
-
-    fn shutdown_write(&self) {
-        // The peer may be gone already; reading will tell.
-        let _ = sys::shutdown_write(self.fd);
     }
 
     pub(super) fn take_queue(&self) -> WriteQueue {

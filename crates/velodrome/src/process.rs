@@ -1,0 +1,285 @@
+//! Child processes: started by the standard library, watched by the loop, their pipes as streams.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::pin::pin;
+use std::process::{Command, ExitStatus};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use velodrome_engine::driver::{Interest, Readiness};
+use velodrome_engine::hub::Hub;
+use velodrome_engine::process::{Child, Ending};
+use velodrome_engine::reactor::{Registration, Source};
+
+use crate::local::{self, Local};
+use crate::signals::{SIGKILL, SIGTERM};
+use crate::streams::pipes::{open_read_pipe, open_write_pipe};
+use crate::streams::reader::StreamReader;
+use crate::streams::writer::StreamWriter;
+use crate::waiting::Waiters;
+
+/// Start the program that `command` describes: `asyncio.create_subprocess_exec`.
+///
+/// What is `Stdio::piped()` becomes a stream of the [`Process`]. The loop waits for the program and reaps it, whether or not
+/// anybody else does. Starting blocks until the program has been found, as it does in asyncio.
+///
+/// ```
+/// use std::process::{Command, Stdio};
+///
+/// velodrome::run(async {
+///     let mut shout = velodrome::create_subprocess(
+///         Command::new("tr").args(["a-z", "A-Z"]).stdin(Stdio::piped()).stdout(Stdio::piped()),
+///     )?;
+///     let (output, _) = shout.communicate(b"hello").await?;
+///     assert_eq!(output, b"HELLO");
+///     assert!(shout.wait().await?.success());
+///     std::io::Result::Ok(())
+/// })??;
+/// # std::io::Result::Ok(())
+/// ```
+///
+/// # Errors
+/// If the program cannot be started. `Unsupported` where the kernel has no pidfds (before Linux 5.4). If no loop runs on
+/// this thread.
+pub fn create_subprocess(command: &mut Command) -> io::Result<Process> {
+    let local = local::require("create_subprocess")?;
+    let mut child = command.spawn()?;
+    let watched = i32::try_from(child.id()).map_err(io::Error::other).and_then(|pid| watch(&local, pid));
+    let watch = watched.inspect_err(|_| {
+        // Nobody could wait for it: neither a program that is forgotten nor a zombie is left.
+        let _ = child.kill().and_then(|()| child.wait());
+    })?;
+    Ok(Process {
+        watch,
+        id: child.id(),
+        kill_on_drop: Cell::new(false),
+        stdin: child.stdin.take().map(|pipe| open_write_pipe(OwnedFd::from(pipe))).transpose()?,
+        stdout: child.stdout.take().map(|pipe| open_read_pipe(OwnedFd::from(pipe))).transpose()?,
+        stderr: child.stderr.take().map(|pipe| open_read_pipe(OwnedFd::from(pipe))).transpose()?,
+    })
+}
+
+/// A program that was [started](create_subprocess): `asyncio.subprocess.Process`.
+///
+/// Dropping it lets the program go on, unless [`kill_on_drop`](Self::kill_on_drop) says otherwise; the loop reaps it when
+/// it ends.
+pub struct Process {
+    /// What the program reads, if it was `Stdio::piped()`. Dropping it, or `write_eof`, is the end of it.
+    pub stdin: Option<StreamWriter>,
+    /// What the program writes, if it was `Stdio::piped()`. A program whose output nobody reads stands still at 64 KiB.
+    pub stdout: Option<StreamReader>,
+    /// What the program writes as errors, if it was `Stdio::piped()`.
+    pub stderr: Option<StreamReader>,
+    watch: Rc<Watch>,
+    id: u32,
+    kill_on_drop: Cell<bool>,
+}
+
+/// Hears of the end.
+struct Watch {
+    hub: Rc<Hub>,
+    child: Child,
+    registration: RefCell<Option<Rc<Registration>>>,
+    ended: Cell<Option<Ending>>,
+    /// Somebody else reaped it, or the loop ended: how it ended will not be known.
+    lost: Cell<bool>,
+    waiters: Waiters,
+}
+
+fn watch(local: &Local, pid: i32) -> io::Result<Rc<Watch>> {
+    let watch = Rc::new(Watch {
+        hub: Rc::clone(local.hub()),
+        child: Child::open(pid)?,
+        registration: RefCell::default(),
+        ended: Cell::new(None),
+        lost: Cell::new(false),
+        waiters: Waiters::default(),
+    });
+    let source = Rc::clone(&watch) as Rc<dyn Source>;
+    let registration = local.hub().reactor.register(watch.child.fd(), source, Interest::READ)?;
+    watch.registration.replace(Some(registration));
+    Ok(watch)
+}
+
+impl Watch {
+    fn end(&self) {
+        if let Some(registration) = self.registration.take() {
+            drop(self.hub.reactor.deregister(&registration));
+        }
+        self.waiters.wake();
+    }
+
+    fn poll(&self, cx: &Context<'_>) -> Poll<io::Result<ExitStatus>> {
+        if let Some(ending) = self.ended.get() {
+            return Poll::Ready(Ok(status(ending)));
+        }
+        if self.lost.get() {
+            return Poll::Ready(Err(io::Error::other("how the process ended is not known to this loop")));
+        }
+        self.waiters.wait(cx);
+        Poll::Pending
+    }
+}
+
+impl Source for Watch {
+    fn ready(self: Rc<Self>, _: Readiness) {
+        match self.child.reap() {
+            Ok(None) => return,
+            Ok(ending) => self.ended.set(ending),
+            Err(_) => self.lost.set(true),
+        }
+        self.end();
+    }
+
+    fn abandon(&self) {
+        self.registration.replace(None);
+        self.lost.set(true);
+        self.waiters.wake();
+    }
+}
+
+/// As wait(2) puts it: the exit status in the second byte, or a signal in the first.
+fn status(ending: Ending) -> ExitStatus {
+    ExitStatus::from_raw(match ending {
+        Ending::Code(code) => (code & 0xff) << 8,
+        Ending::Signal(number) => number,
+    })
+}
+
+impl Process {
+    /// The process's number.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// How it ended, or none if it runs as far as the loop has heard.
+    #[must_use]
+    pub fn try_wait(&self) -> Option<ExitStatus> {
+        self.watch.ended.get().map(status)
+    }
+
+    /// Wait until the program has ended. Safe to give up, and to ask again. A program that waits for its input ends only when
+    /// [`stdin`](Self::stdin) has.
+    ///
+    /// # Errors
+    /// If somebody else has reaped it, or its loop has ended.
+    pub async fn wait(&self) -> io::Result<ExitStatus> {
+        poll_fn(|cx| self.watch.poll(cx)).await
+    }
+
+    /// Write `input` and close, read all that comes, and wait for the end of it: asyncio's `communicate`. What was not piped
+    /// is empty. A program that ends without having read everything is no error.
+    ///
+    /// # Errors
+    /// What befell a pipe. Given up, what was read is lost.
+    pub async fn communicate(&mut self, input: &[u8]) -> io::Result<(Vec<u8>, Vec<u8>)> {
+        let (stdin, stdout, stderr) = (self.stdin.take(), self.stdout.take(), self.stderr.take());
+        let outputs = both(collect(stdout), collect(stderr));
+        let ((), (output, errors)) = both(feed(stdin, input), outputs).await;
+        self.wait().await?;
+        Ok((output?, errors?))
+    }
+
+    /// Send the signal `number`. It reaches this process or nobody, also when its number is another's by now.
+    ///
+    /// ```
+    /// # use std::process::Command;
+    /// # use std::os::unix::process::ExitStatusExt;
+    /// # velodrome::run(async {
+    /// let sleep = velodrome::create_subprocess(Command::new("sleep").arg("1000"))?;
+    /// sleep.terminate()?;
+    /// assert_eq!(sleep.wait().await?.signal(), Some(velodrome::signals::SIGTERM));
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidInput` for what is no signal; if the process has ended.
+    pub fn send_signal(&self, number: i32) -> io::Result<()> {
+        self.watch.child.send_signal(number)
+    }
+
+    /// Ask the program to end: `SIGTERM`.
+    ///
+    /// # Errors
+    /// If the process has ended.
+    pub fn terminate(&self) -> io::Result<()> {
+        self.send_signal(SIGTERM)
+    }
+
+    /// End the program: `SIGKILL`.
+    ///
+    /// # Errors
+    /// If the process has ended.
+    pub fn kill(&self) -> io::Result<()> {
+        self.send_signal(SIGKILL)
+    }
+
+    /// Whether the program is killed when this is dropped.
+    pub fn kill_on_drop(&self, on: bool) {
+        self.kill_on_drop.set(on);
+    }
+}
+
+async fn feed(stdin: Option<StreamWriter>, input: &[u8]) {
+    if let Some(stdin) = stdin {
+        stdin.write(input);
+        // One that reads no more does not care to be told the rest.
+        let _ = stdin.flush().await;
+    }
+}
+
+async fn collect(stream: Option<StreamReader>) -> io::Result<Vec<u8>> {
+    match stream {
+        Some(mut stream) => stream.read_to_end().await,
+        None => Ok(Vec::new()),
+    }
+}
+
+async fn both<A: Future, B: Future>(one: A, other: B) -> (A::Output, B::Output) {
+    let (mut one, mut other) = (pin!(one), pin!(other));
+    let (mut first, mut second) = (None, None);
+    poll_fn(|cx| {
+        if first.is_none()
+            && let Poll::Ready(output) = one.as_mut().poll(cx)
+        {
+            first = Some(output);
+        }
+        if second.is_none()
+            && let Poll::Ready(output) = other.as_mut().poll(cx)
+        {
+            second = Some(output);
+        }
+        match (first.take(), second.take()) {
+            (Some(first), Some(second)) => Poll::Ready((first, second)),
+            (one, other) => {
+                (first, second) = (one, other);
+                Poll::Pending
+            }
+        }
+    })
+    .await
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.kill_on_drop.get() && self.watch.ended.get().is_none() {
+            let _ = self.kill();
+        }
+    }
+}
+
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Process")
+            .field("id", &self.id)
+            .field("ended", &self.try_wait())
+            .finish_non_exhaustive()
+    }
+}

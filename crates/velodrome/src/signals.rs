@@ -1,0 +1,101 @@
+//! Signals, as something to await: `loop.add_signal_handler`, Rust's way.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+pub use velodrome_engine::sys::signals::{
+    SIGALRM, SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGIO, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH,
+};
+use velodrome_engine::sys::signals::{SIGKILL as KILL, SignalBell};
+
+use crate::descriptor::AsyncFd;
+
+/// `SIGKILL`, which can be sent and not be caught.
+pub const SIGKILL: i32 = KILL;
+
+/// Listens for one signal from now on: what [`signal`] returns. Dropped, the signal does what it did before, unless
+/// others listen.
+pub struct Signal {
+    bell: AsyncFd<Bell>,
+    number: i32,
+}
+
+/// The engine's bell, as a descriptor.
+struct Bell(SignalBell);
+
+impl AsFd for Bell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Listen for the signal `number`, which does nothing else meanwhile: `loop.add_signal_handler`.
+///
+/// Each of several listeners hears of it, in any loop of the process. Signals that come faster than they are awaited are
+/// one, as everywhere.
+///
+/// ```
+/// use velodrome::signals::{SIGHUP, signal};
+/// # use std::process::Command;
+///
+/// velodrome::run(async {
+///     let mut hangup = signal(SIGHUP)?;
+/// #   Command::new("kill").args(["-HUP", &std::process::id().to_string()]).status()?;
+///     hangup.recv().await?;
+///     println!("reading the configuration again");
+///     std::io::Result::Ok(())
+/// })??;
+/// # std::io::Result::Ok(())
+/// ```
+///
+/// # Errors
+/// `InvalidInput` for what is no signal or cannot be caught. If no loop runs on this thread.
+pub fn signal(number: i32) -> io::Result<Signal> {
+    Ok(Signal { bell: AsyncFd::new(Bell(SignalBell::new(number)?))?, number })
+}
+
+/// Wait until somebody presses Ctrl-C (SIGINT), which ends the program no more while this is awaited.
+///
+/// ```no_run
+/// # async fn echo(_: velodrome::StreamReader, _: velodrome::StreamWriter) {}
+/// velodrome::run(async {
+///     let server = velodrome::start_server(echo, "127.0.0.1", 8888).await?;
+///     velodrome::signals::ctrl_c().await?;
+///     server.close();
+///     server.wait_closed().await;
+///     std::io::Result::Ok(())
+/// })??;
+/// # std::io::Result::Ok(())
+/// ```
+///
+/// # Errors
+/// If no loop runs on this thread.
+pub async fn ctrl_c() -> io::Result<()> {
+    signal(SIGINT)?.recv().await
+}
+
+impl Signal {
+    /// Wait until the signal comes, or has come since this was last awaited. Safe to give up.
+    ///
+    /// # Errors
+    /// If the loop has ended.
+    pub async fn recv(&mut self) -> io::Result<()> {
+        while !self.bell.get_ref().0.silence() {
+            self.bell.readable().await?;
+        }
+        Ok(())
+    }
+
+    /// The signal's number.
+    #[must_use]
+    pub fn number(&self) -> i32 {
+        self.number
+    }
+}
+
+impl fmt::Debug for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Signal").field(&self.number).finish()
+    }
+}
