@@ -26,6 +26,7 @@ use std::os::fd::{BorrowedFd, RawFd};
 
 use rustix::io::Errno;
 
+mod datagrams;
 mod fd;
 mod peer;
 mod socket;
@@ -33,6 +34,12 @@ mod transfer;
 
 #[cfg(epoll)]
 pub(crate) mod epoll_pwait2;
+#[cfg(epoll)]
+#[path = "batch_linux.rs"]
+mod batch;
+#[cfg(not(epoll))]
+#[path = "batch_posix.rs"]
+mod batch;
 #[cfg(epoll)]
 #[path = "native_linux.rs"]
 mod native;
@@ -49,6 +56,7 @@ pub(crate) mod sync;
 #[path = "sync_loom.rs"]
 pub(crate) mod sync;
 
+pub use datagrams::{Arrival, BATCH, Batch, LARGEST, Outgoing, recv_batch, recv_from, send_batch, send_to};
 pub use fd::{dup, is_nonblocking, pipe, set_nonblocking};
 pub use native::Bell;
 #[cfg(epoll)]
@@ -61,7 +69,7 @@ pub use socket::{
     take_error,
 };
 pub use transfer::{
-    IOV_MAX, read, recv, recv_from, recv_now, send, send_now, send_to, send_vectored, write, write_vectored,
+    IOV_MAX, read, recv, recv_now, send, send_now, send_vectored, write, write_vectored,
 };
 
 /// Lends a descriptor to one system call.
