@@ -77,7 +77,9 @@ async def endpoint(factory=Datagrams, *, local_addr=(HOST, 0), **options):
     try:
         yield protocol
     finally:
-        transport.abort()
+        # asyncio's abort() fails after a close() that had something left to send.
+        if "lost" not in protocol.names:
+            transport.abort()
         await until(lambda: "lost" in protocol.names)
 
 
@@ -955,19 +957,14 @@ class TestEndpoint:
         loop = new_loop()
         transport, protocol = loop.run_until_complete(loop.create_datagram_endpoint(Datagrams, (HOST, 0)))
         alive = weakref.ref(transport)
-        del transport
-        gc.collect()
-        assert alive() is protocol.transport
         protocol.transport = None
-        del protocol
+        del transport, protocol
         gc.collect()
-        assert alive() is not None, "the loop listens to it"
+        while_open = alive() is not None
         with pytest.warns(ResourceWarning, match="unclosed transport"):
             loop.close()
-            del loop
             gc.collect()
-            if alive() is not None:  # asyncio's selector has been closed, and holds nothing either
-                pytest.fail("still alive")
+        assert (while_open, alive()) == (True, None)
 
     def test_a_protocol_and_its_transport_are_collected_after_the_end(self, run):
         async def main():
