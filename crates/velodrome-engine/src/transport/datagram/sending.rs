@@ -128,13 +128,12 @@ impl Datagram {
         if let Some(registration) = self.registration() {
             let _ = self.hub.reactor.set_interest_now(&registration, self.interest());
         }
-        if let Some(protocol) = self.protocol() {
-            self.hold(&*protocol);
-        }
         if self.closing.get() {
             self.lost.set(true);
             self.pending.set(self.pending.get() + 1);
             self.report();
+        } else if let Some(protocol) = self.protocol() {
+            self.hold(&*protocol);
         }
     }
 
