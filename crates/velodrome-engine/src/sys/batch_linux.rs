@@ -11,6 +11,7 @@ use std::ptr;
 use libc::{iovec, mmsghdr, sockaddr_storage, socklen_t};
 use rustix::net::SocketAddrAny;
 
+use super::datagrams::PITCH;
 use super::{Arrival, BATCH, LARGEST, Outgoing, Peer};
 
 /// Room for any address.
@@ -25,7 +26,7 @@ fn header() -> mmsghdr {
     unsafe { mem::zeroed() }
 }
 
-/// Receives into the rows of `memory`, each of [`LARGEST`] bytes, and notes what came.
+/// Receives into the rows of `memory` and notes what came.
 pub(super) fn receive(
     fd: BorrowedFd<'_>,
     memory: &mut [u8],
@@ -34,10 +35,10 @@ pub(super) fn receive(
     let mut addresses = [const { MaybeUninit::<sockaddr_storage>::uninit() }; BATCH];
     let mut rows = [iovec { iov_base: ptr::null_mut(), iov_len: 0 }; BATCH];
     let mut headers: [mmsghdr; BATCH] = std::array::from_fn(|_| header());
-    let parts = memory.chunks_exact_mut(LARGEST).zip(&mut rows).zip(&mut headers).zip(&mut addresses);
+    let parts = memory.chunks_exact_mut(PITCH).zip(&mut rows).zip(&mut headers).zip(&mut addresses);
     let mut room: c_uint = 0;
     for (((part, row), header), address) in parts {
-        *row = iovec { iov_base: part.as_mut_ptr().cast(), iov_len: part.len() };
+        *row = iovec { iov_base: part.as_mut_ptr().cast(), iov_len: LARGEST };
         header.msg_hdr.msg_iov = row;
         header.msg_hdr.msg_iovlen = 1;
         header.msg_hdr.msg_name = address.as_mut_ptr().cast();

@@ -9,11 +9,15 @@ use std::os::fd::RawFd;
 use super::{Peer, batch, lend, native, retry};
 
 /// Most datagrams that one call receives or sends. Sixteen spread the cost of the call so thinly that more would save
-/// less than a fiftieth of it, and are few enough that one busy socket does not hold the others up.
+/// next to nothing, and are few enough that one busy socket does not hold the others up.
 pub const BATCH: usize = 16;
 
 /// Room for each datagram of a batch: UDP counts a length in 16 bits, header included, so none is larger.
 pub const LARGEST: usize = 64 * 1024;
+
+/// From the beginning of one datagram's room to the next one's. Not a power of two, after which a processor's cache
+/// would put the beginnings of all into the same few places.
+pub(super) const PITCH: usize = LARGEST + 1024 + 64;
 
 /// One datagram that a batch has received.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +42,7 @@ impl Batch {
     /// An empty one.
     #[must_use]
     pub fn new() -> Self {
-        Self { memory: vec![0; BATCH * LARGEST].into_boxed_slice(), arrivals: Vec::with_capacity(BATCH) }
+        Self { memory: vec![0; BATCH * PITCH].into_boxed_slice(), arrivals: Vec::with_capacity(BATCH) }
     }
 
     /// How many datagrams came.
@@ -57,14 +61,15 @@ impl Batch {
     #[must_use]
     pub fn get(&self, index: usize) -> Option<(&[u8], &Arrival)> {
         let arrival = self.arrivals.get(index)?;
-        let room = self.memory.chunks_exact(LARGEST).nth(index)?;
+        let room = self.memory.chunks_exact(PITCH).nth(index)?;
         Some((room.get(..arrival.length)?, arrival))
     }
 
     /// Put a datagram in behind the others: for a driver without a kernel. False if there is no room for it.
     pub fn push(&mut self, data: &[u8], sender: Peer) -> bool {
-        let room = self.memory.chunks_exact_mut(LARGEST).nth(self.arrivals.len());
-        let Some(room) = room.and_then(|room| room.get_mut(..data.len())) else { return false };
+        let room = self.memory.chunks_exact_mut(PITCH).nth(self.arrivals.len());
+        let room = room.and_then(|room| room[..LARGEST].get_mut(..data.len()));
+        let Some(room) = room else { return false };
         room.copy_from_slice(data);
         self.arrivals.push(Arrival { length: data.len(), truncated: false, sender });
         true
