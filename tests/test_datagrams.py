@@ -1,4 +1,4 @@
-"""Datagram endpoints: making them, what their protocols see, sending in every way, flow control, and the end."""
+"""Datagram endpoints: making them, what their protocols see, sending, flow control, and the end."""
 
 from __future__ import annotations
 
@@ -143,7 +143,8 @@ class TestReceiving:
             async with endpoint() as server:
                 with contextlib.ExitStack() as stack:
                     peers = [
-                        stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(9)
+                        stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+                        for _ in range(9)
                     ]
                     for n, sock in enumerate(peers):
                         sock.bind((f"127.0.0.{n // 3 + 1}", 0))
@@ -353,8 +354,7 @@ class TestReceiving:
             async with over(right) as server:
                 try:
                     left.send(b"x" * 300_000)
-                except OSError as error:
-                    assert error.errno == errno.EMSGSIZE
+                except OSError:
                     pytest.skip("this kernel has no such datagrams")
                 left.send(b"small")
                 await server.received(1)
@@ -834,11 +834,7 @@ class TestEndpoint:
             async with endpoint(Noting):
                 order.append("returned")
                 await turns(2)
-            assert order == ["made", "soon", "returned"] or order == ["made", "returned", "soon"]
-            return order
-
-        async def asyncios():
-            return await main()
+            assert order == ["made", "soon", "returned"]
 
         run(main())
 
@@ -860,9 +856,7 @@ class TestEndpoint:
                 assert transport.get_protocol() is protocol
                 assert transport.is_reading()
                 assert not transport.is_closing()
-                assert repr(transport).endswith(
-                    f"fd={sock.fileno()} read=polling write=<idle, bufsize=0>>"
-                )
+                assert repr(transport).endswith(f"fd={sock.fileno()} read=polling write=<idle, bufsize=0>>")
                 with pytest.raises(NotImplementedError):
                     transport.write(b"x")
                 transport.anything = weakref.ref(transport)
@@ -961,16 +955,19 @@ class TestEndpoint:
         del transport, protocol
         gc.collect()
         while_open = alive() is not None
-        with pytest.warns(ResourceWarning, match="unclosed transport"):
+
+        def close_and_collect():
             loop.close()
             gc.collect()
+
+        with pytest.warns(ResourceWarning, match="unclosed transport"):
+            close_and_collect()
         assert (while_open, alive()) == (True, None)
 
     def test_a_protocol_and_its_transport_are_collected_after_the_end(self, run):
         async def main():
             async with endpoint() as protocol:
-                alive = weakref.ref(protocol), weakref.ref(protocol.transport)
-            return alive
+                return weakref.ref(protocol), weakref.ref(protocol.transport)
 
         alive = run(main())
         gc.collect()

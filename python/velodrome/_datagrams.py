@@ -21,7 +21,7 @@ _NATIVE_FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
 
 def is_native(sock: Any) -> bool:
-    """Whether native code understands the addresses of a socket, and nobody has methods of their own for it."""
+    """Whether native code understands a socket's addresses, and nobody has methods of their own for it."""
     return type(sock) is socket.socket and sock.family in _NATIVE_FAMILIES
 
 
@@ -68,7 +68,7 @@ def check_address(given: Any, only: Any) -> None:
 
 
 def numeric(sock: socket.socket, address: Any) -> Any:
-    """Say an address in numbers, so that a datagram for it can wait; looks names up, as ``sock.sendto`` does."""
+    """Say an address in numbers, so that a datagram for it can wait; looks names up, as sendto does."""
     if sock.family == socket.AF_UNIX:
         return os.fsencode(address) if isinstance(address, str) else bytes(address)
     host = {"": "0.0.0.0", "<broadcast>": "255.255.255.255"}.get(address[0], address[0])

@@ -144,10 +144,7 @@ impl Hub {
     ///
     /// # Errors
     /// What `receive` says.
-    pub fn receive_batch(
-        &self,
-        receive: impl FnOnce(&mut Batch) -> io::Result<()>,
-    ) -> io::Result<Rc<Batch>> {
+    pub fn receive_batch(&self, receive: impl FnOnce(&mut Batch) -> io::Result<()>) -> io::Result<Rc<Batch>> {
         let mut batch = self.batch.take().unwrap_or_default();
         // Somebody may still look into what was given back, further up the stack.
         let received = match Rc::get_mut(&mut batch) {

@@ -344,8 +344,7 @@ impl End {
     }
 
     fn readiness(&self) -> Readiness {
-        let waiting =
-            !self.incoming.is_empty() || !self.connections.is_empty() || !self.datagrams.is_empty();
+        let waiting = !self.incoming.is_empty() || !self.connections.is_empty() || !self.datagrams.is_empty();
         let readable = waiting || self.finished;
         let read = if readable { Readiness::READ } else { Readiness::NONE };
         let write = if self.room > 0 { Readiness::WRITE } else { Readiness::NONE };

@@ -27,11 +27,7 @@ fn header() -> mmsghdr {
 }
 
 /// Receives into the rows of `memory` and notes what came.
-pub(super) fn receive(
-    fd: BorrowedFd<'_>,
-    memory: &mut [u8],
-    arrivals: &mut Vec<Arrival>,
-) -> io::Result<()> {
+pub(super) fn receive(fd: BorrowedFd<'_>, memory: &mut [u8], arrivals: &mut Vec<Arrival>) -> io::Result<()> {
     let mut addresses = [const { MaybeUninit::<sockaddr_storage>::uninit() }; BATCH];
     let mut rows = [iovec { iov_base: ptr::null_mut(), iov_len: 0 }; BATCH];
     let mut headers: [mmsghdr; BATCH] = std::array::from_fn(|_| header());

@@ -7,11 +7,7 @@ use super::{Arrival, LARGEST, Outgoing, recv_from, send_to};
 
 /// Receives one: the error of a second would be told here and nowhere else, and would be lost. Readiness is a level,
 /// so the next one is told of again.
-pub(super) fn receive(
-    fd: BorrowedFd<'_>,
-    memory: &mut [u8],
-    arrivals: &mut Vec<Arrival>,
-) -> io::Result<()> {
+pub(super) fn receive(fd: BorrowedFd<'_>, memory: &mut [u8], arrivals: &mut Vec<Arrival>) -> io::Result<()> {
     let row = memory.get_mut(..LARGEST).unwrap_or_default();
     let (length, sender) = recv_from(fd.as_raw_fd(), row)?;
     arrivals.push(Arrival { length: length.min(LARGEST), truncated: length > LARGEST, sender });

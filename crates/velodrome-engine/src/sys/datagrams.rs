@@ -136,7 +136,8 @@ mod tests {
 
     /// Two sockets that do not block, and the address of the second.
     fn pair() -> (UdpSocket, UdpSocket, Peer) {
-        let (here, there) = (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        let (here, there) =
+            (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
         there.set_nonblocking(true).unwrap();
         here.set_nonblocking(true).unwrap();
         let address = Peer::from(there.local_addr().unwrap());

@@ -33,13 +33,13 @@ mod socket;
 mod transfer;
 
 #[cfg(epoll)]
-pub(crate) mod epoll_pwait2;
-#[cfg(epoll)]
 #[path = "batch_linux.rs"]
 mod batch;
 #[cfg(not(epoll))]
 #[path = "batch_posix.rs"]
 mod batch;
+#[cfg(epoll)]
+pub(crate) mod epoll_pwait2;
 #[cfg(epoll)]
 #[path = "native_linux.rs"]
 mod native;
@@ -68,9 +68,7 @@ pub use socket::{
     set_nodelay, set_reuseaddr, set_reuseport, set_v6only, shutdown_write, socket, socket_type, socketpair,
     take_error,
 };
-pub use transfer::{
-    IOV_MAX, read, recv, recv_now, send, send_now, send_vectored, write, write_vectored,
-};
+pub use transfer::{IOV_MAX, read, recv, recv_now, send, send_now, send_vectored, write, write_vectored};
 
 /// Lends a descriptor to one system call.
 ///

@@ -13,9 +13,9 @@ use velodrome_engine::transport::write_queue::Chunk;
 
 use super::addresses::{self, Senders};
 use super::datagram_host::{ERROR_RECEIVED, Host, close_socket};
+use super::dispatch;
 use super::event_loop::Loop;
 use super::transport::{FATAL_ERROR, FORGIVEN_WRITES, TOO_MANY_WRITES, UNCLOSED, set_limits};
-use super::dispatch;
 use crate::kit::buffer::{View, exact_bytes, is_data, lend};
 use crate::kit::context;
 use crate::kit::coroutines::would_block;
@@ -116,7 +116,13 @@ impl<'a> This<'a, DatagramTransport> {
     }
 
     /// What is known at the beginning.
-    pub(super) fn learn(self, fd: i32, extra: Option<Ref>, connected: bool, address: Option<&Obj>) -> Result<()> {
+    pub(super) fn learn(
+        self,
+        fd: i32,
+        extra: Option<Ref>,
+        connected: bool,
+        address: Option<&Obj>,
+    ) -> Result<()> {
         drop(self.extra.replace(extra));
         self.connected.set(connected);
         self.paired.set(!connected && sys::getpeername(fd).is_ok());
@@ -414,12 +420,20 @@ impl Native for DatagramTransport {
     fn methods() -> Vec<Method> {
         type T = DatagramTransport;
         vec![
-            Method::fast::<T, _>(c"sendto", sendto, c"Send a datagram, or queue it if the kernel has no room."),
+            Method::fast::<T, _>(
+                c"sendto",
+                sendto,
+                c"Send a datagram, or queue it if the kernel has no room.",
+            ),
             Method::noargs::<T, _>(c"close", close, c"Send what is queued, then close."),
             Method::noargs::<T, _>(c"abort", abort, c"Close now; what is queued is dropped."),
             Method::noargs::<T, _>(c"is_closing", is_closing, c"Whether the transport is closing or closed."),
             Method::noargs::<T, _>(c"is_reading", is_reading, c"Whether datagrams would be delivered."),
-            Method::noargs::<T, _>(c"pause_reading", pause_reading, c"Deliver nothing until resume_reading()."),
+            Method::noargs::<T, _>(
+                c"pause_reading",
+                pause_reading,
+                c"Deliver nothing until resume_reading().",
+            ),
             Method::noargs::<T, _>(c"resume_reading", resume_reading, c"Deliver datagrams again."),
             Method::one::<T, _>(c"set_protocol", set_protocol, c"Change the protocol."),
             Method::noargs::<T, _>(c"get_protocol", get_protocol, c"The protocol."),
@@ -458,7 +472,6 @@ impl Native for DatagramTransport {
 
     fn traverse(&self, visit: &mut Visit) {
         self.slots().into_iter().for_each(|slot| visit.slot(slot));
-        self.senders.slots().into_iter().for_each(|slot| visit.slot(slot));
         visit.slot(&self.lost_exception);
     }
 

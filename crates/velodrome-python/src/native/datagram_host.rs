@@ -20,8 +20,7 @@ use crate::kit::context;
 use crate::kit::methods::Args;
 use crate::kit::names::Name;
 use crate::kit::object::{
-    Backref, Obj, Raised, Ref, Result, Slot, bytes, clear_raised, none, os_error, take_raised,
-    tuple_item,
+    Backref, Obj, Raised, Ref, Result, Slot, bytes, clear_raised, none, os_error, take_raised, tuple_item,
 };
 use crate::kit::types::{This, new_object};
 

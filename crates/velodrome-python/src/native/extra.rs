@@ -6,9 +6,7 @@ use super::addresses;
 use super::transport::Transport;
 use crate::kit::methods::Args;
 use crate::kit::names::{Imported, Name};
-use crate::kit::object::{
-    Obj, Ref, Result, clear_raised, dict, dict_get, dict_set, long, none, text,
-};
+use crate::kit::object::{Obj, Ref, Result, clear_raised, dict, dict_get, dict_set, long, none, text};
 use crate::kit::types::This;
 
 static MAKE_SOCKET: Imported = Imported::new("velodrome._support", "socket_over");

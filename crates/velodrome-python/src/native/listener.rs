@@ -224,7 +224,11 @@ pub(crate) fn methods() -> Vec<Method> {
     vec![
         Method::fast::<Loop, _>(c"_listen", listen, c"Accept connections natively."),
         Method::one::<Loop, _>(c"_unlisten", unlisten, c"Accept no more."),
-        Method::fast::<Loop, _>(c"_open_datagram", datagram_host::open, c"A transport over a datagram socket."),
+        Method::fast::<Loop, _>(
+            c"_open_datagram",
+            datagram_host::open,
+            c"A transport over a datagram socket.",
+        ),
         Method::fast::<Loop, _>(c"_open_stream", open_stream, c"A transport over a connected socket."),
         Method::one::<Loop, _>(c"_transport_of", transport_of, c"The transport that uses a descriptor."),
     ]

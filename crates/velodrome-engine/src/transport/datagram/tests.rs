@@ -145,12 +145,8 @@ fn several_are_received_by_one_call_and_told_in_order() {
     feed(&world, ["one", "", "two"]);
     world.script.feed_datagram(FD, b"three", peer("b"));
     world.turn();
-    let expected = [
-        "one from Peer(unix:a)",
-        " from Peer(unix:a)",
-        "two from Peer(unix:a)",
-        "three from Peer(unix:b)",
-    ];
+    let expected =
+        ["one from Peer(unix:a)", " from Peer(unix:a)", "two from Peer(unix:a)", "three from Peer(unix:b)"];
     assert_eq!((told.log.take(), world.script.take_receives(FD)), (expected.map(String::from).into(), 1));
 }
 
