@@ -26,12 +26,19 @@ use std::os::fd::{BorrowedFd, RawFd};
 
 use rustix::io::Errno;
 
+mod datagrams;
 mod fd;
 mod peer;
 pub mod signals;
 mod socket;
 mod transfer;
 
+#[cfg(epoll)]
+#[path = "batch_linux.rs"]
+mod batch;
+#[cfg(not(epoll))]
+#[path = "batch_posix.rs"]
+mod batch;
 #[cfg(epoll)]
 pub(crate) mod epoll_pwait2;
 #[cfg(epoll)]
@@ -57,6 +64,7 @@ pub(crate) mod sync;
 #[path = "sync_loom.rs"]
 pub(crate) mod sync;
 
+pub use datagrams::{Arrival, BATCH, Batch, LARGEST, Outgoing, recv_batch, recv_from, send_batch, send_to};
 pub use fd::{dup, is_nonblocking, pipe, set_nonblocking};
 pub use native::Bell;
 #[cfg(epoll)]
@@ -70,8 +78,7 @@ pub use socket::{
     take_error,
 };
 pub use transfer::{
-    IOV_MAX, read, recv, recv_from, recv_now, send, send_now, send_to, send_vectored, sendfile, write,
-    write_vectored,
+    IOV_MAX, read, recv, recv_now, send, send_now, send_vectored, sendfile, write, write_vectored,
 };
 
 /// How a process ended.
