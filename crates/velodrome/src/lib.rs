@@ -45,6 +45,7 @@
 //! | `asyncio.start_unix_server(handler, path)` | [`start_unix_server`]`(handler, path)` |
 //! | `loop.create_connection(Factory, host, port)` | [`create_connection`]`(factory, host, port)` |
 //! | `loop.create_server(Factory, host, port)` | [`create_server`]`(factory, host, port)` |
+//! | `loop.create_datagram_endpoint(…)` | [`create_datagram_endpoint`]`(factory, &options)` |
 //! | `loop.add_reader(fd, …)`, `add_writer` | [`AsyncFd`] |
 //! | `loop.connect_read_pipe`, `connect_write_pipe` | [`open_read_pipe`], [`open_write_pipe`] |
 //! | `asyncio.create_subprocess_exec(…)` | [`create_subprocess`]`(Command::new(…))` |
@@ -84,7 +85,8 @@ pub use net::server::Server;
 pub use net::streams::{Outcome, open_connection, open_unix_connection, start_server, start_unix_server};
 pub use process::{Process, create_subprocess};
 pub use protocol::{
-    AnyProtocol, BufferedProtocol, Protocol, ProtocolRef, Transport, create_connection, create_server,
+    AnyProtocol, BufferedProtocol, DatagramOptions, DatagramProtocol, DatagramTransport, Protocol,
+    ProtocolRef, Transport, create_connection, create_datagram_endpoint, create_server,
     create_unix_connection, create_unix_server,
 };
 pub use runtime::{Builder, Runtime, run};

@@ -4,7 +4,7 @@
 mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -96,6 +96,19 @@ fn echo_by_protocol() {
     let server = Running::start("echo_protocol", &["0"]);
     let much = vec![7; 100_000];
     assert!(ask(server.connect(), &much) == much);
+}
+
+#[test]
+fn echo_of_datagrams_until_somebody_interrupts() {
+    let mut server = Running::start("echo_udp", &["0"]);
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(PATIENCE).unwrap();
+    client.send_to(b"hello", &server.address).unwrap();
+    let mut answer = [0; 16];
+    assert_eq!(client.recv(&mut answer).unwrap(), 5);
+    assert_eq!(&answer[..5], b"hello");
+    assert!(Command::new("kill").args(["-INT", &server.child.id().to_string()]).status().unwrap().success());
+    assert!(server.child.wait().unwrap().success());
 }
 
 #[test]

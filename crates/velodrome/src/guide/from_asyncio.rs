@@ -20,6 +20,7 @@
 //! | `Server.close_clients` | [`close_clients`](crate::Server::close_clients) | |
 //! | `Protocol`, `BufferedProtocol`, `Transport` | the same | [`Protocol`](crate::Protocol) is a trait, whose methods have `&mut self` |
 //! | `loop.create_connection(Factory, …)` | [`create_connection`](crate::create_connection)`(factory, …)` | |
+//! | `DatagramProtocol`, `create_datagram_endpoint` | [`DatagramProtocol`](crate::DatagramProtocol), [`create_datagram_endpoint`](crate::create_datagram_endpoint) | |
 //! | `loop.add_reader(fd, callback)` | [`AsyncFd`](crate::AsyncFd)`::new(fd)?.readable().await` | |
 //! | `loop.getaddrinfo` | [`getaddrinfo`](crate::getaddrinfo) | |
 //! | `loop.sendfile` | [`StreamWriter::sendfile`](crate::StreamWriter::sendfile) | |

@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 
@@ -12,6 +11,7 @@ use velodrome_engine::sys::Peer;
 use velodrome_engine::transport::{Protocol as EngineProtocol, Received, Recv};
 
 use super::kinds::AnyProtocol;
+use super::lender::{Called, Lender};
 use super::transport::Transport;
 use crate::channel::Channel;
 use crate::clients::{Client, Endpoint};
@@ -22,13 +22,10 @@ use crate::waiting::Waiter;
 /// Owns a protocol for as long as its connection, or somebody with a [`ProtocolRef`], lives.
 pub(super) struct Host<P, K> {
     local: Weak<Local>,
-    /// Borrowed while it is called.
-    protocol: RefCell<P>,
+    lender: Lender<P>,
     /// None once the connection is lost. Until then the two hold each other.
     channel: RefCell<Option<Rc<dyn Channel>>>,
     peer: Rc<Peer>,
-    /// What the protocol is still to be told of writing: true to pause, false to resume.
-    owed: Cell<Option<bool>>,
     made: Cell<bool>,
     /// Who waits until it is.
     waiter: Waiter,
@@ -44,10 +41,9 @@ impl<P: AnyProtocol<K>, K: 'static> Host<P, K> {
             }
             Self {
                 local: Rc::downgrade(local),
-                protocol: RefCell::new(protocol),
+                lender: Lender::new(protocol),
                 channel: RefCell::default(),
                 peer: Rc::new(peer),
-                owed: Cell::new(None),
                 made: Cell::new(false),
                 waiter: Waiter::default(),
                 client: Cell::new(client),
@@ -76,19 +72,16 @@ impl<P: AnyProtocol<K>, K: 'static> Host<P, K> {
     /// Call the protocol, and afterwards tell it what came up meanwhile. None if it is being called already, or
     /// panicked.
     fn call<R>(&self, name: &str, callback: impl FnOnce(&mut P) -> R) -> Option<R> {
-        let result = {
-            let mut protocol = self.protocol.try_borrow_mut().ok()?;
-            catch_unwind(AssertUnwindSafe(|| callback(&mut protocol)))
-        };
-        match result {
-            Ok(result) => {
+        match self.lender.call(callback) {
+            Called::Returned(result) => {
                 self.settle();
                 Some(result)
             }
-            Err(_panic) => {
+            Called::Panicked => {
                 self.fail(name);
                 None
             }
+            Called::Busy => None,
         }
     }
 
@@ -105,22 +98,17 @@ impl<P: AnyProtocol<K>, K: 'static> Host<P, K> {
 
     /// Tell of writing what could not be told before.
     fn settle(&self) {
-        match self.owed.take() {
-            Some(true) => self.tell(true),
-            Some(false) => self.tell(false),
-            None => {}
+        if let Some(pause) = self.lender.take_owed() {
+            self.tell(pause);
         }
     }
 
     fn tell(&self, pause: bool) {
-        if self.protocol.try_borrow_mut().is_err() {
-            // A pause and a resume of which neither was told are nothing.
-            let opposite = self.owed.get() == Some(!pause);
-            self.owed.set((!opposite).then_some(pause));
-        } else if pause {
-            self.call("pause_writing", P::pause);
-        } else {
-            self.call("resume_writing", P::resume);
+        if self.lender.may_tell(pause) {
+            match pause {
+                true => self.call("pause_writing", P::pause),
+                false => self.call("resume_writing", P::resume),
+            };
         }
     }
 
@@ -129,7 +117,7 @@ impl<P: AnyProtocol<K>, K: 'static> Host<P, K> {
         if !self.made.replace(true) {
             self.waiter.wake();
         }
-        self.owed.set(None);
+        self.lender.take_owed();
         self.call("connection_lost", |protocol| protocol.lost(error));
         drop((channel, self.client.take()));
     }
@@ -194,11 +182,11 @@ pub(super) trait Lend<P> {
 
 impl<P: AnyProtocol<K>, K: 'static> Lend<P> for Host<P, K> {
     fn lend(&self, borrower: &mut dyn FnMut(&mut P)) -> bool {
-        let Ok(mut protocol) = self.protocol.try_borrow_mut() else { return false };
-        borrower(&mut protocol);
-        drop(protocol);
-        self.settle();
-        true
+        let lent = self.lender.lend(borrower);
+        if lent {
+            self.settle();
+        }
+        lent
     }
 }
 
@@ -236,6 +224,10 @@ impl<P: 'static> ProtocolRef<P> {
     where
         P: AnyProtocol<K>,
     {
+        Self::over(host)
+    }
+
+    pub(super) fn over(host: Rc<dyn Lend<P>>) -> Self {
         Self(host)
     }
 

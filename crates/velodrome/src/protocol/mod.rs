@@ -6,13 +6,16 @@
 //! first has returned, so a protocol is `&mut self` to itself and nobody is ever called twice at a time.
 
 mod connect;
+mod datagrams;
 mod host;
 mod kinds;
+mod lender;
 mod transport;
 
 use std::io;
 
 pub use self::connect::{create_connection, create_server, create_unix_connection, create_unix_server};
+pub use self::datagrams::{DatagramOptions, DatagramProtocol, DatagramTransport, create_datagram_endpoint};
 pub use self::host::ProtocolRef;
 pub use self::kinds::AnyProtocol;
 pub use self::transport::Transport;
