@@ -70,7 +70,7 @@ pub async fn getaddrinfo(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
 }
 
 /// The addresses of `host`: one at least.
-pub(super) async fn look_up(local: &Local, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+pub(crate) async fn look_up(local: &Local, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     if let Some(address) = numeric(host, port) {
         return Ok(vec![address]);
     }
