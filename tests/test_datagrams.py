@@ -894,14 +894,15 @@ class TestEndpoint:
 
         run(main())
 
-    def test_a_descriptor_in_use_is_refused(self, run, loop):
+    def test_a_descriptor_in_use_is_refused(self, run, loop, kind):
         async def main():
             async with endpoint() as protocol:
                 fd = protocol.transport.get_extra_info("socket").fileno()
                 with pytest.raises(RuntimeError, match="is used by transport"):
                     loop.add_reader(fd, print)
-                with pytest.raises(RuntimeError, match="is used by transport"):
-                    await loop.create_datagram_endpoint(Datagrams, sock=protocol.transport._sock)
+                if kind == "velodrome" or sys.version_info >= (3, 12):  # asyncio takes it before
+                    with pytest.raises(RuntimeError, match="is used by transport"):
+                        await loop.create_datagram_endpoint(Datagrams, sock=protocol.transport._sock)
 
         run(main())
 

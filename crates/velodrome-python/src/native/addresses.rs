@@ -151,7 +151,7 @@ fn number<N: TryFrom<i64>>(tuple: &Obj, index: usize) -> Option<N> {
 fn read_unix(object: &Obj) -> Option<Peer> {
     let name = match text(object) {
         // What the file system makes of other letters is the locale's business.
-        Some(text) => text.is_ascii().then(|| text.as_bytes())?,
+        Some(text) => text.is_ascii().then_some(text.as_bytes())?,
         None => exact_bytes(object)?,
     };
     if name.is_empty() { None } else { Peer::unix(name).ok() }
