@@ -40,10 +40,17 @@
 //! | `asyncio.start_server(handler, host, port)` | [`start_server`]`(handler, host, port)` |
 //! | `loop.set_exception_handler(report)` | [`Builder::on_error`] |
 
+#[cfg(not(all(loom, test)))]
+#[path = "atomics_std.rs"]
+mod atomics;
+#[cfg(all(loom, test))]
+#[path = "atomics_loom.rs"]
+mod atomics;
 mod local;
 mod net;
 mod runtime;
 mod streams;
+pub mod sync;
 mod task;
 mod time;
 mod unhandled;

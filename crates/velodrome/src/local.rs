@@ -13,10 +13,10 @@ use velodrome_engine::driver::Timeout;
 use velodrome_engine::event_loop::EventLoop;
 use velodrome_engine::hub::Hub;
 use velodrome_engine::net::Resolver;
-use velodrome_engine::ready::{Run, Runnable};
 
 use crate::task::table::Table;
-use crate::task::waker::{MAIN, TaskWaker};
+use crate::task::waker::MainWaker;
+use crate::task::{Door, Head, TaskRef};
 use crate::unhandled::{OnError, Unhandled};
 
 thread_local! {
@@ -62,34 +62,18 @@ impl Local {
         self.resolver.get_or_init(Resolver::new)
     }
 
-    /// A waker for whatever `index` stands for on this loop.
-    pub(crate) fn new_waker(&self, index: usize) -> Arc<TaskWaker> {
-        TaskWaker::new(Arc::clone(self.event_loop.inbox()), index)
+    /// How other threads reach this loop.
+    pub(crate) fn door(&self) -> &Door {
+        self.event_loop.inbox()
+    }
+
+    /// A waker for the future that is given to `block_on`.
+    pub(crate) fn new_main_waker(&self) -> Arc<MainWaker> {
+        MainWaker::new(Door::clone(self.door()))
     }
 
     pub(crate) fn report(&self, error: &Unhandled) {
         (self.on_error)(error);
-    }
-
-    /// Queue what `waker` wakes, unless it is queued already.
-    pub(crate) fn wake(self: &Rc<Self>, waker: &Arc<TaskWaker>) {
-        match waker.index() {
-            MAIN => self.main_due.set(true),
-            index if self.tasks.mark_woken(index, waker) => self.queue(index),
-            _ => {}
-        }
-    }
-
-    pub(crate) fn queue(self: &Rc<Self>, index: usize) {
-        self.hub().ready.push(Runnable::from_rc(Rc::clone(self), index));
-    }
-
-    /// A wake-up from another thread has come to its turn in the ready queue.
-    pub(crate) fn arrived(self: &Rc<Self>, waker: &Arc<TaskWaker>) {
-        match waker.index() {
-            MAIN => self.main_due.set(true),
-            index => self.tasks.run_woken(self, index, waker),
-        }
     }
 
     /// Make the main future due, as it is to begin with.
@@ -138,13 +122,6 @@ impl Local {
     }
 }
 
-impl Run for Local {
-    /// A task's turn.
-    fn run(self: Rc<Self>, index: usize) {
-        self.tasks.run(&self, index);
-    }
-}
-
 /// The loop that runs on this thread.
 pub(crate) fn current() -> Option<Rc<Local>> {
     CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
@@ -158,25 +135,46 @@ pub(crate) fn require(what: &str) -> io::Result<Rc<Local>> {
 /// What to do about there being no loop.
 pub(crate) const CALL_RUN: &str = "call it from a future that velodrome::run runs";
 
-/// Wake `waker` without leaving this thread. False if its loop does not run here.
-pub(crate) fn wake_here(waker: &Arc<TaskWaker>) -> bool {
-    with_loop_of(waker, |local| local.wake(waker))
-}
-
-/// A wake-up that travelled has arrived.
-pub(crate) fn arrive(waker: &Arc<TaskWaker>) {
-    // Not within `with_loop_of`: this polls a task, which may do anything.
-    if let Some(local) = current().filter(|local| waker.is_of(local.event_loop.inbox())) {
-        local.arrived(waker);
+/// Do something with the loop that runs on this thread, if one does. It must run no foreign code.
+pub(crate) fn with<R>(act: impl FnOnce(Option<&Rc<Local>>) -> R) -> R {
+    if CURRENT.try_with(|_| ()).is_err() {
+        // The thread ends, and its loop is gone.
+        return act(None);
     }
+    CURRENT.with(|current| act(current.borrow().as_ref()))
 }
 
-fn with_loop_of(waker: &Arc<TaskWaker>, wake: impl FnOnce(&Rc<Local>)) -> bool {
-    let woken = CURRENT.try_with(|current| {
-        let current = current.borrow();
-        current.as_ref().filter(|local| waker.is_of(local.event_loop.inbox())).map(wake)
+/// Queue a task without leaving this thread, unless it is queued already. False if its loop does not run here.
+pub(crate) fn wake_here(head: &Head, hold: impl FnOnce() -> TaskRef) -> bool {
+    with(|local| {
+        let Some(local) = local.filter(|local| head.is_of(local.door())) else { return false };
+        if head.mark_woken() {
+            local.hub().ready.push(hold().into_runnable());
+        }
+        true
+    })
+}
+
+/// Make the main future due without leaving this thread. False if its loop does not run here.
+pub(crate) fn wake_main_here(door: &Door) -> bool {
+    with(|local| {
+        local.filter(|local| Arc::ptr_eq(local.door(), door)).map(|local| local.wake_main()).is_some()
+    })
+}
+
+/// Put a task of the loop that runs here into its queue.
+pub(crate) fn queue(task: TaskRef) {
+    with(move |local| {
+        if let Some(local) = local {
+            local.hub().ready.push(task.into_runnable());
+        }
     });
-    woken.is_ok_and(|woken| woken.is_some())
+}
+
+/// A task of the loop that runs here is over.
+pub(crate) fn forget(task: &TaskRef) {
+    // The count goes when nothing is borrowed.
+    let _ours = with(|local| local.and_then(|local| local.tasks.forget(task.head().index())));
 }
 
 /// While it lives, its loop is the one of this thread.

@@ -12,7 +12,6 @@ use velodrome_engine::driver::Driver;
 use velodrome_engine::event_loop::EventLoop;
 
 use crate::local::{Entered, Local};
-use crate::task::waker::MAIN;
 use crate::unhandled::{OnError, Unhandled, to_stderr};
 
 /// Run `future` on a new event loop until it is done, then cancel what it left behind: `asyncio.run`.
@@ -66,7 +65,7 @@ impl Runtime {
     /// `Deadlock` from within a running loop; what the kernel says should waiting fail.
     pub fn block_on<F: Future>(&self, future: F) -> io::Result<F::Output> {
         let _entered = Entered::run(Rc::clone(&self.local))?;
-        let waker = Waker::from(self.local.new_waker(MAIN));
+        let waker = Waker::from(self.local.new_main_waker());
         let mut context = Context::from_waker(&waker);
         let mut future = pin!(future);
         self.local.wake_main();
