@@ -33,6 +33,11 @@ impl Clock {
         (Self(Source::Manual(hand.clone())), hand)
     }
 
+    /// Whether somebody moves it by hand, so that waiting in the kernel makes no time pass.
+    pub fn is_manual(&self) -> bool {
+        matches!(self.0, Source::Manual(_))
+    }
+
     /// Nanoseconds since this clock's epoch.
     #[inline]
     pub fn now(&self) -> u64 {
@@ -88,6 +93,7 @@ mod tests {
     #[test]
     fn a_manual_clock_moves_only_by_hand() {
         let (clock, hand) = Clock::manual();
+        assert!(clock.is_manual() && !Clock::monotonic().is_manual());
         assert_eq!(clock.now(), 0);
         hand.set(40);
         hand.advance(2);

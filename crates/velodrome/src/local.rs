@@ -14,9 +14,10 @@ use velodrome_engine::event_loop::EventLoop;
 use velodrome_engine::hub::Hub;
 use velodrome_engine::net::Resolver;
 
+use crate::atomics::set_here;
 use crate::task::table::Table;
 use crate::task::waker::MainWaker;
-use crate::task::{Door, Head, TaskRef};
+use crate::task::{Door, TaskRef};
 use crate::unhandled::{OnError, Unhandled};
 
 thread_local! {
@@ -28,6 +29,14 @@ thread_local! {
 /// callbacks. Few enough (a callback takes about a microsecond) that no event and no timer waits for long; tokio's
 /// interval of 61 is of the same order. A batch is never cut, so one that is larger is followed by a look at once.
 const CREDIT: usize = 64;
+
+/// From so many timers on they are waited for together: a thousand that end within a second would otherwise wake the
+/// loop a thousand times, at the price of a system call and a switch of contexts each.
+const MANY_TIMERS: usize = 1000;
+
+/// How long a wait lasts at least where there are [`MANY_TIMERS`], in nanoseconds: a millisecond, which is what asyncio's
+/// waits are rounded up to always, and tokio's.
+const TOGETHER: u64 = 1_000_000;
 
 /// An engine's loop, and what futures need beside it.
 pub(crate) struct Local {
@@ -102,7 +111,7 @@ impl Local {
     /// Ask the kernel, the clock and other threads what is due; wait for them unless something is already.
     fn ask(&self, due: bool) -> io::Result<()> {
         let (engine, hub) = (&self.event_loop, self.hub());
-        let timeout = if due { Timeout::Zero } else { engine.timeout(hub.clock.now()) };
+        let timeout = if due { Timeout::Zero } else { self.patience() };
         if timeout != Timeout::Zero {
             hub.ready.shrink();
         }
@@ -111,6 +120,17 @@ impl Local {
         engine.expire(hub.clock.now());
         self.credit.set(CREDIT);
         Ok(())
+    }
+
+    /// How long to wait. Where timers are many, they are not waited for one by one.
+    fn patience(&self) -> Timeout {
+        let hub = self.hub();
+        match self.event_loop.timeout(hub.clock.now()) {
+            Timeout::After(nanos) if hub.timer_count() >= MANY_TIMERS && !hub.clock.is_manual() => {
+                Timeout::After(nanos.max(TOGETHER))
+            }
+            timeout => timeout,
+        }
     }
 
     /// Cancel what is left, let transports that closed say so, then let go of the engine.
@@ -144,21 +164,11 @@ pub(crate) fn with<R>(act: impl FnOnce(Option<&Rc<Local>>) -> R) -> R {
     CURRENT.with(|current| act(current.borrow().as_ref()))
 }
 
-/// Queue a task without leaving this thread, unless it is queued already. False if its loop does not run here.
-pub(crate) fn wake_here(head: &Head, hold: impl FnOnce() -> TaskRef) -> bool {
-    with(|local| {
-        let Some(local) = local.filter(|local| head.is_of(local.door())) else { return false };
-        if head.mark_woken() {
-            local.hub().ready.push(hold().into_runnable());
-        }
-        true
-    })
-}
-
 /// Make the main future due without leaving this thread. False if its loop does not run here.
 pub(crate) fn wake_main_here(door: &Door) -> bool {
     with(|local| {
-        local.filter(|local| Arc::ptr_eq(local.door(), door)).map(|local| local.wake_main()).is_some()
+        let local = local.filter(|local| Arc::ptr_eq(local.door(), door));
+        local.inspect(|local| local.wake_main()).is_some()
     })
 }
 
@@ -174,7 +184,7 @@ pub(crate) fn queue(task: TaskRef) {
 /// A task of the loop that runs here is over.
 pub(crate) fn forget(task: &TaskRef) {
     // The count goes when nothing is borrowed.
-    let _ours = with(|local| local.and_then(|local| local.tasks.forget(task.head().index())));
+    let _ours = with(|local| local.and_then(|local| local.tasks.forget(task.index())));
 }
 
 /// While it lives, its loop is the one of this thread.
@@ -198,13 +208,20 @@ impl Entered {
 
     /// Put `local` in the place of what ran before.
     fn swap(local: Rc<Local>) -> Self {
+        set_here(address(&local));
         Self(CURRENT.with(|current| current.replace(Some(local))))
     }
+}
+
+/// What tells loops apart.
+fn address(local: &Rc<Local>) -> *const () {
+    Arc::as_ptr(local.door()).cast()
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
         let before = self.0.take();
+        set_here(before.as_ref().map_or(std::ptr::null(), address));
         // The one that leaves is dropped when nothing is borrowed: it may be the last to hold its loop.
         let _left = CURRENT.try_with(|current| current.replace(before));
     }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::stub::Queue;
+use velodrome::sync::Queue;
 
 use super::{Duration, Future};
 

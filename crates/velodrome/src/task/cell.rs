@@ -12,10 +12,13 @@
 //!
 //! # How long it lives
 //!
-//! Two counts. `local` counts the [`TaskRef`]s, with no atomic. When it comes to zero, nobody can poll, cancel or ask
-//! any more: what is thread-bound (future, output, the waker of who waits) is dropped there and then. All of `local` is
-//! one count of `shared`, which counts the wakers; whoever brings that to zero, on whatever thread, frees memory in
-//! which nothing is left but the loop's door.
+//! `local` counts the [`TaskRef`]s. When it comes to zero, nobody can poll, cancel or ask any more: what is thread-bound
+//! (future, output, the waker of who waits) is dropped there and then. Until then the wakers are counted in two places:
+//! `wakers` those that come and go on the loop's thread, with no atomic, and `shared` those that do on others; a waker may
+//! be made here and dropped there, so either number alone means nothing, and `shared` counts from a number so high that it
+//! does not come to zero by accident. When `local` is zero, `wakers` is added to `shared` for good, which is exact from
+//! then on; whoever brings it to zero, on whatever thread, frees memory in which nothing is left but the loop's door.
+//! ("Biased reference counting". Bought: an atomic addition and subtraction for each time that a task waits.)
 //!
 //! # Why no wake-up from another thread is lost
 //!
@@ -37,7 +40,7 @@ use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 use velodrome_engine::ready::{Runnable, RunnableVTable, SendRunnable, Words};
 
 use super::error::Ending;
-use super::head::{Door, Head, State};
+use super::head::{BIAS, Door, Head, State};
 use crate::atomics::{Ordering, fence};
 use crate::local;
 
@@ -146,7 +149,7 @@ impl<F: Future> TaskCell<F> {
 pub(crate) struct TaskRef(NonNull<Head>);
 
 impl TaskRef {
-    pub(crate) fn head(&self) -> &Head {
+    pub(super) fn head(&self) -> &Head {
         // SAFETY: this count keeps it alive, and heads are only ever shared.
         unsafe { self.0.as_ref() }
     }
@@ -159,6 +162,11 @@ impl TaskRef {
 
     fn into_ptr(self) -> *mut () {
         ManuallyDrop::new(self).0.as_ptr().cast()
+    }
+
+    /// Its place in the loop's table.
+    pub(crate) fn index(&self) -> u32 {
+        self.head().index()
     }
 
     /// A callback that gives the task its turn.
@@ -221,11 +229,14 @@ impl Drop for TaskRef {
         if head.local.get() == 0 {
             // Late wakers find nothing to do.
             head.state.set(State::Finished);
-            // SAFETY: this was the last TaskRef; afterwards this thread's count of the memory goes.
-            unsafe {
-                (head.vtable.empty)(self.0);
-                let _ = caught(|| head.empty());
-                release(self.0);
+            // SAFETY: this was the last TaskRef, so nobody else touches the stage.
+            unsafe { (head.vtable.empty)(self.0) };
+            let _ = caught(|| head.empty());
+            let merger = head.merger();
+            let wakers = head.shared.fetch_add(merger, Ordering::AcqRel).wrapping_add(merger);
+            if wakers == 0 {
+                // SAFETY: nobody has a count any more, here or elsewhere.
+                unsafe { (head.vtable.free)(self.0) };
             }
         }
     }
@@ -291,8 +302,10 @@ static WAKER: RawWakerVTable = RawWakerVTable::new(clone_waker, wake, wake_by_re
 
 unsafe fn clone_waker(data: *const ()) -> RawWaker {
     // SAFETY: who calls this has a waker, and that has a count.
-    let before = unsafe { &(*data.cast::<Head>()).shared }.fetch_add(1, Ordering::Relaxed);
-    if before > u32::MAX / 2 {
+    let head = unsafe { &*data.cast::<Head>() };
+    if head.counts_here() {
+        head.wakers.set(head.wakers.get() + 1);
+    } else if head.shared.fetch_add(1, Ordering::Relaxed) > 2 * BIAS {
         // Wakers that are forgotten by the thousand million: what Arc does then.
         std::process::abort();
     }
@@ -302,7 +315,8 @@ unsafe fn clone_waker(data: *const ()) -> RawWaker {
 unsafe fn wake(data: *const ()) {
     // SAFETY: this waker's count is ours; it is given away or given back.
     unsafe {
-        if local::wake_here(&*data.cast::<Head>(), || local_ref(data)) {
+        if (*data.cast::<Head>()).is_here() {
+            wake_here(data);
             drop_waker(data);
         } else {
             send(data);
@@ -313,16 +327,35 @@ unsafe fn wake(data: *const ()) {
 unsafe fn wake_by_ref(data: *const ()) {
     // SAFETY: who calls this keeps a count. What is sent gets one of its own.
     unsafe {
-        if !local::wake_here(&*data.cast::<Head>(), || local_ref(data)) {
+        if (*data.cast::<Head>()).is_here() {
+            wake_here(data);
+        } else {
             clone_waker(data);
             send(data);
         }
     }
 }
 
+/// Queue the task, unless it is queued already.
+unsafe fn wake_here(data: *const ()) {
+    // SAFETY: the caller has a count, and is on the loop's thread. A task that was idle is not finished.
+    unsafe {
+        if (*data.cast::<Head>()).mark_woken() {
+            local::queue(local_ref(data));
+        }
+    }
+}
+
 unsafe fn drop_waker(data: *const ()) {
     // SAFETY: this count is ours, and not used again.
-    unsafe { release(NonNull::new_unchecked(data.cast_mut().cast())) };
+    unsafe {
+        let head = &*data.cast::<Head>();
+        if head.counts_here() {
+            head.wakers.set(head.wakers.get() - 1);
+        } else {
+            release(NonNull::new_unchecked(data.cast_mut().cast()));
+        }
+    }
 }
 
 /// Another count for this thread, which is the loop's; the task is not finished, so it has one already.
@@ -362,7 +395,7 @@ unsafe fn arrive(data: *const ()) {
     }
 }
 
-/// Give back one count of the memory, on whatever thread.
+/// Give back one count of `shared`, on whatever thread.
 unsafe fn release(head: NonNull<Head>) {
     // SAFETY: the caller's count is the last use of the memory, unless it is the last of all: then what other threads
     // did before they gave theirs back comes before it is freed.

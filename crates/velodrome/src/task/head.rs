@@ -1,6 +1,7 @@
 //! What is known of a task whatever its future is: whether it is to run, who waits for it, what it is called.
 
 use std::cell::Cell;
+use std::ptr;
 use std::sync::Arc;
 use std::task::Context;
 
@@ -8,18 +9,18 @@ use velodrome_engine::ready::SendRunnable;
 use velodrome_engine::wakeup::Inbox;
 
 use super::cell::VTable;
-use crate::atomics::{AtomicBool, AtomicU32, Ordering};
+use crate::atomics::{AtomicBool, AtomicU32, Ordering, here};
 use crate::waiting::Waiter;
 
 /// The way to a loop from other threads; which one it is also says which loop.
 pub(crate) type Door = Arc<Inbox<SendRunnable>>;
 
 /// The beginning of every task. Other threads touch the first four fields and no other.
-pub(crate) struct Head {
+pub(super) struct Head {
     pub(super) vtable: &'static VTable,
     /// None of a task that never was.
     pub(super) door: Option<Door>,
-    /// Counts the wakers, and all of `local` together as one.
+    /// Counts the wakers that were made on other threads, less those that were dropped there, from [`BIAS`] on.
     pub(super) shared: AtomicU32,
     /// This task's wake-up is in the inbox, or about to be, and will arrive.
     pub(super) travelling: AtomicBool,
@@ -27,6 +28,8 @@ pub(crate) struct Head {
     cancelled: Cell<bool>,
     /// Counts who holds the task on its own thread: handle, table, ready queue.
     pub(super) local: Cell<u32>,
+    /// Counts the wakers that were made on the loop's thread, less those that were dropped there; may be negative.
+    pub(super) wakers: Cell<i32>,
     /// Its place in the loop's table.
     index: u32,
     waiter: Waiter,
@@ -35,6 +38,10 @@ pub(crate) struct Head {
     #[allow(clippy::box_collection, reason = "one word in every task, for what few have")]
     name: Cell<Option<Box<String>>>,
 }
+
+/// What `shared` counts from while the task's thread counts beside it: so far away from zero that wakers which are
+/// dropped on other threads do not bring it there.
+pub(super) const BIAS: u32 = 1 << 30;
 
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(super) enum State {
@@ -62,11 +69,12 @@ impl Head {
         Self {
             vtable,
             door,
-            shared: AtomicU32::new(1),
+            shared: AtomicU32::new(BIAS),
             travelling: AtomicBool::new(false),
             state: Cell::new(State::Queued),
             cancelled: Cell::new(false),
             local: Cell::new(holders),
+            wakers: Cell::new(0),
             index,
             waiter: Waiter::default(),
             number,
@@ -75,7 +83,7 @@ impl Head {
     }
 
     /// True if the task must now be put into the queue.
-    pub(crate) fn mark_woken(&self) -> bool {
+    pub(super) fn mark_woken(&self) -> bool {
         let state = self.state.get();
         self.state.set(match state {
             State::Idle => State::Queued,
@@ -134,11 +142,24 @@ impl Head {
         self.cancelled.get()
     }
 
-    pub(crate) fn is_of(&self, door: &Door) -> bool {
-        self.door.as_ref().is_some_and(|own| Arc::ptr_eq(own, door))
+    /// Whether its loop runs on this thread now. Then nobody else touches what is not atomic.
+    #[inline]
+    pub(super) fn is_here(&self) -> bool {
+        self.door.as_ref().is_some_and(|door| ptr::eq(Arc::as_ptr(door).cast(), here()))
     }
 
-    pub(crate) fn index(&self) -> u32 {
+    /// Whether wakers are counted without atomics: here, and as long as somebody holds the task here.
+    #[inline]
+    pub(super) fn counts_here(&self) -> bool {
+        self.is_here() && self.local.get() > 0
+    }
+
+    /// What `shared` must be changed by to count everything from now on.
+    pub(super) fn merger(&self) -> u32 {
+        self.wakers.get().cast_unsigned().wrapping_sub(BIAS)
+    }
+
+    pub(super) fn index(&self) -> u32 {
         self.index
     }
 

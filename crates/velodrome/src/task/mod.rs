@@ -19,7 +19,7 @@ use std::task::{Context, Poll};
 pub(crate) use self::cell::TaskRef;
 use self::cell::Typed;
 use self::error::{Ending, TaskError};
-pub(crate) use self::head::{Door, Head};
+pub(crate) use self::head::Door;
 use crate::local;
 
 /// Start `future` as a task of its own: `asyncio.create_task`. It begins in the next turn of the loop, and goes on
