@@ -9,6 +9,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use velodrome_engine::clock::ManualClock;
 use velodrome_engine::driver::Timeout;
 use velodrome_engine::event_loop::EventLoop;
 use velodrome_engine::hub::Hub;
@@ -18,6 +19,7 @@ use crate::atomics::set_here;
 use crate::task::table::Table;
 use crate::task::waker::MainWaker;
 use crate::task::{Door, TaskRef};
+use crate::threads::pool::Pool;
 use crate::unhandled::{OnError, Unhandled};
 
 thread_local! {
@@ -48,18 +50,30 @@ pub(crate) struct Local {
     credit: Cell<usize>,
     /// Made when a name is first looked up: most programs connect to numbers, or not at all.
     resolver: OnceCell<Resolver>,
-    on_error: OnError,
+    /// Made when something is first to block.
+    pool: OnceCell<Pool>,
+    settings: Settings,
+}
+
+/// What a [`Builder`](crate::Builder) decides beside the engine.
+pub(crate) struct Settings {
+    pub(crate) on_error: OnError,
+    pub(crate) name: String,
+    pub(crate) blocking_threads: Option<usize>,
+    /// Time is moved by this when there is nothing else to do.
+    pub(crate) paused: Option<ManualClock>,
 }
 
 impl Local {
-    pub(crate) fn new(event_loop: Rc<EventLoop>, on_error: OnError) -> Rc<Self> {
+    pub(crate) fn new(event_loop: Rc<EventLoop>, settings: Settings) -> Rc<Self> {
         Rc::new(Self {
             event_loop,
             tasks: Table::default(),
             main_due: Cell::new(false),
             credit: Cell::new(0),
             resolver: OnceCell::new(),
-            on_error,
+            pool: OnceCell::new(),
+            settings,
         })
     }
 
@@ -69,6 +83,14 @@ impl Local {
 
     pub(crate) fn resolver(&self) -> &Resolver {
         self.resolver.get_or_init(Resolver::new)
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
+        self.pool.get_or_init(|| Pool::new(self.settings.blocking_threads, &self.settings.name))
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.settings.name
     }
 
     /// How other threads reach this loop.
@@ -82,7 +104,7 @@ impl Local {
     }
 
     pub(crate) fn report(&self, error: &Unhandled) {
-        (self.on_error)(error);
+        (self.settings.on_error)(error);
     }
 
     /// Make the main future due, as it is to begin with.
@@ -115,10 +137,31 @@ impl Local {
         if timeout != Timeout::Zero {
             hub.ready.shrink();
         }
-        engine.wait(timeout)?;
-        engine.dispatch();
+        self.wait(timeout)?;
         engine.expire(hub.clock.now());
         self.credit.set(CREDIT);
+        Ok(())
+    }
+
+    /// Wait in the kernel; or, where time is paused and nothing has happened, move it to the next deadline.
+    fn wait(&self, timeout: Timeout) -> io::Result<()> {
+        let engine = &self.event_loop;
+        let (Some(hand), Timeout::After(nanos)) = (&self.settings.paused, timeout) else {
+            engine.wait(timeout)?;
+            engine.dispatch();
+            return Ok(());
+        };
+        engine.wait(Timeout::Zero)?;
+        engine.dispatch();
+        if !self.main_due.get() && self.hub().ready.is_empty() {
+            if self.pool.get().is_some_and(Pool::is_busy) {
+                // What comes of that counts as happening now, however long it takes.
+                engine.wait(Timeout::Never)?;
+                engine.dispatch();
+            } else {
+                hand.advance(nanos);
+            }
+        }
         Ok(())
     }
 
@@ -138,7 +181,11 @@ impl Local {
         let _entered = Entered::swap(Rc::clone(self));
         self.tasks.close();
         let _ = self.event_loop.run_ready();
+        // First the door: who waits on a thread of the pool for a task of this loop would wait for ever.
         self.event_loop.close();
+        if let Some(pool) = self.pool.get() {
+            pool.shut_down();
+        }
     }
 }
 
@@ -150,6 +197,18 @@ pub(crate) fn current() -> Option<Rc<Local>> {
 /// The loop that runs on this thread, or an error for who needs one.
 pub(crate) fn require(what: &str) -> io::Result<Rc<Local>> {
     current().ok_or_else(|| io::Error::other(format!("{what} needs a running event loop: {CALL_RUN}")))
+}
+
+/// An error where a loop runs on this thread.
+pub(crate) fn refuse_within() -> io::Result<()> {
+    if current().is_none() {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::Deadlock,
+        "an event loop runs on this thread already, and would stand still meanwhile: \
+         await the future instead, or spawn it",
+    ))
 }
 
 /// What to do about there being no loop.
@@ -196,13 +255,7 @@ impl Entered {
     /// # Errors
     /// Deadlock, if a loop runs on this thread already: it would wait for the inner one.
     pub(crate) fn run(local: Rc<Local>) -> io::Result<Self> {
-        if current().is_some() {
-            return Err(io::Error::new(
-                io::ErrorKind::Deadlock,
-                "an event loop runs on this thread already, and would stand still meanwhile: \
-                 await the future instead, or spawn it",
-            ));
-        }
+        refuse_within()?;
         Ok(Self::swap(local))
     }
 

@@ -24,7 +24,6 @@ use crate::waiting::Waiter;
 /// })?;
 /// # std::io::Result::Ok(())
 /// ```
-#[must_use]
 pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
     let shared = Rc::new(Shared {
         value: Cell::new(None),

@@ -108,7 +108,8 @@ impl Semaphore {
     /// ```
     #[must_use]
     pub fn try_acquire(&self) -> Option<Permit<'_>> {
-        self.take().then_some(Permit(self))
+        // Not `then_some`: a permit that is made in vain would give back what nobody took.
+        self.take().then(|| Permit(self))
     }
 
     /// Add a permit: for one that was [forgotten](Permit::forget), or to begin with.

@@ -50,6 +50,8 @@ pub(super) struct VTable {
     step: unsafe fn(NonNull<Head>, Option<&mut Context<'_>>) -> Poll<()>,
     /// Move the result to where the last argument points, an `Option<Result<T, Ending>>`.
     take: unsafe fn(NonNull<Head>, *mut ()),
+    /// Move a result back, from where the last argument points: a `Result<T, Ending>` that is forgotten there.
+    put: unsafe fn(NonNull<Head>, *const ()),
     /// Drop whatever is in the stage.
     empty: unsafe fn(NonNull<Head>),
     /// Free the memory.
@@ -71,7 +73,7 @@ enum Stage<F: Future> {
 
 impl<F: Future> TaskCell<F> {
     const VTABLE: VTable =
-        VTable { step: Self::step, take: Self::take, empty: Self::empty, free: Self::free };
+        VTable { step: Self::step, take: Self::take, put: Self::put, empty: Self::empty, free: Self::free };
 
     fn allocate(head: Head, stage: Stage<F>) -> NonNull<Head> {
         let cell = Box::new(Self { head, stage: UnsafeCell::new(stage) });
@@ -88,11 +90,7 @@ impl<F: Future> TaskCell<F> {
         let stage = unsafe { Self::stage(head) };
         let result = match cx {
             None => Err(Ending::Cancelled),
-            // SAFETY: as above; and the future is never moved between here and its drop, in `conclude`.
-            Some(cx) => match caught(|| match unsafe { &mut *stage } {
-                Stage::Future(future) => unsafe { Pin::new_unchecked(future) }.poll(cx).map(Ok),
-                _ => Poll::Ready(Err(Ending::Taken)),
-            }) {
+            Some(cx) => match caught(|| Self::poll(stage, cx)) {
                 Ok(Poll::Pending) => return Poll::Pending,
                 Ok(Poll::Ready(result)) => result,
                 Err(panic) => Err(panic),
@@ -103,13 +101,21 @@ impl<F: Future> TaskCell<F> {
         Poll::Ready(())
     }
 
+    fn poll(stage: *mut Stage<F>, cx: &mut Context<'_>) -> Poll<Result<F::Output, Ending>> {
+        // SAFETY: `step`, which alone calls this, has the stage to itself; and the future is never moved between here and
+        // its drop, in `conclude`.
+        match unsafe { &mut *stage } {
+            // SAFETY: as above.
+            Stage::Future(future) => unsafe { Pin::new_unchecked(future) }.poll(cx).map(Ok),
+            _ => Poll::Ready(Err(Ending::Taken)),
+        }
+    }
+
     /// Drop the future where it lies, then put the result in its place. A destructor that panics is what became of the
     /// task.
     unsafe fn conclude(stage: *mut Stage<F>, result: Result<F::Output, Ending>) {
-        // SAFETY: the caller has the stage to itself. What is dropped is not looked at again: it is written over,
-        // whether or not the destructor panicked.
-        let dropped = caught(|| unsafe { ptr::drop_in_place(stage) });
-        unsafe { ptr::write(stage, Stage::Gone) };
+        // SAFETY: the caller has the stage to itself.
+        let dropped = caught(|| unsafe { Self::clear(stage) });
         let result = match dropped {
             Ok(()) => result,
             Err(panic) => {
@@ -119,6 +125,21 @@ impl<F: Future> TaskCell<F> {
         };
         // SAFETY: as above; what is written over has no destructor.
         unsafe { ptr::write(stage, Stage::Ended(result)) };
+    }
+
+    /// Drop what is in the stage, where it lies.
+    unsafe fn clear(stage: *mut Stage<F>) {
+        /// Writes over what was dropped, whether or not its destructor panicked: nobody must look at it again.
+        struct Mark<F: Future>(*mut Stage<F>);
+        impl<F: Future> Drop for Mark<F> {
+            fn drop(&mut self) {
+                // SAFETY: the caller of `clear` has the stage to itself, and what is there has been dropped.
+                unsafe { ptr::write(self.0, Stage::Gone) };
+            }
+        }
+        let _mark = Mark(stage);
+        // SAFETY: the caller has the stage to itself; it is written over before anybody else looks.
+        unsafe { ptr::drop_in_place(stage) };
     }
 
     unsafe fn take(head: NonNull<Head>, into: *mut ()) {
@@ -132,11 +153,17 @@ impl<F: Future> TaskCell<F> {
         }
     }
 
+    unsafe fn put(head: NonNull<Head>, from: *const ()) {
+        // SAFETY: as in `take`; what is written over is Gone, and `from` is not used again by who has it.
+        unsafe {
+            let result = ptr::read(from.cast::<Result<F::Output, Ending>>());
+            ptr::write(Self::stage(head), Stage::Ended(result));
+        }
+    }
+
     unsafe fn empty(head: NonNull<Head>) {
         // SAFETY: the caller had the last TaskRef, so nobody else can reach the stage.
-        let stage = unsafe { Self::stage(head) };
-        let _ = caught(|| unsafe { ptr::drop_in_place(stage) });
-        unsafe { ptr::write(stage, Stage::Gone) };
+        let _ = caught(|| unsafe { Self::clear(Self::stage(head)) });
     }
 
     unsafe fn free(head: NonNull<Head>) {
@@ -162,6 +189,10 @@ impl TaskRef {
 
     fn into_ptr(self) -> *mut () {
         ManuallyDrop::new(self).0.as_ptr().cast()
+    }
+
+    pub(crate) fn name(&self) -> String {
+        self.head().name()
     }
 
     /// Its place in the loop's table.
@@ -206,10 +237,14 @@ impl TaskRef {
         head.finish();
     }
 
-    /// Wake it, from its own thread: by its loop, if that runs here now.
-    pub(super) fn wake(&self) {
-        // SAFETY: this count keeps the task alive.
-        unsafe { wake_by_ref(self.0.as_ptr().cast_const().cast()) };
+    /// Let its next turn be its last, and make it come. False if it is over.
+    pub(crate) fn cancel(&self) -> bool {
+        let early = self.head().mark_cancelled();
+        if early {
+            // SAFETY: this count keeps the task alive.
+            unsafe { wake_by_ref(self.0.as_ptr().cast_const().cast()) };
+        }
+        early
     }
 }
 
@@ -282,10 +317,25 @@ impl<T> Typed<T> {
     }
 }
 
+impl<T> Typed<T> {
+    /// Look at what became of the task, and leave it there. False while nothing has.
+    pub(super) fn look(&self, look: impl FnOnce(&Result<T, Ending>) -> bool) -> bool {
+        self.take().is_some_and(|result| {
+            let seen = look(&result);
+            // SAFETY: it was taken from there a moment ago, so the place is Gone, and T is its output.
+            unsafe {
+                (self.task.head().vtable.put)(self.task.0, ptr::from_ref(&ManuallyDrop::new(result)).cast())
+            };
+            seen
+        })
+    }
+}
+
 /// A task's turn in the ready queue, which has a count of it.
 static TURN: RunnableVTable = RunnableVTable {
     // SAFETY: `into_runnable` gave its count to the words.
     run: |words: Words| unsafe { TaskRef::from_ptr(words[0]) }.run(),
+    // SAFETY: as above.
     drop: |words: Words| drop(unsafe { TaskRef::from_ptr(words[0]) }),
     visit: |_, _| {},
 };
@@ -294,6 +344,7 @@ static TURN: RunnableVTable = RunnableVTable {
 static ARRIVAL: RunnableVTable = RunnableVTable {
     // SAFETY: `send` gave a waker's count to the words; these run on the loop's thread.
     run: |words: Words| unsafe { arrive(words[0]) },
+    // SAFETY: as above, but for the thread, which may be any.
     drop: |words: Words| unsafe { drop_waker(words[0]) },
     visit: |_, _| {},
 };
@@ -415,3 +466,8 @@ pub(crate) fn discard<T>(value: T) {
 pub(crate) fn caught<R>(act: impl FnOnce() -> R) -> Result<R, Ending> {
     catch_unwind(AssertUnwindSafe(act)).map_err(|payload: Box<dyn Any + Send>| Ending::Panicked(payload))
 }
+
+#[cfg(test)]
+#[cfg(loom)]
+#[path = "model.rs"]
+mod model;

@@ -31,6 +31,7 @@ pub(crate) enum Ending {
     Panicked(Box<dyn Any + Send>),
     NoLoop,
     Taken,
+    WouldBlock,
 }
 
 enum Reason {
@@ -39,6 +40,7 @@ enum Reason {
     Panicked(Mutex<Box<dyn Any + Send>>),
     NoLoop,
     Taken,
+    WouldBlock,
 }
 
 impl From<Ending> for Reason {
@@ -48,6 +50,7 @@ impl From<Ending> for Reason {
             Ending::Panicked(payload) => Self::Panicked(Mutex::new(payload)),
             Ending::NoLoop => Self::NoLoop,
             Ending::Taken => Self::Taken,
+            Ending::WouldBlock => Self::WouldBlock,
         }
     }
 }
@@ -97,6 +100,9 @@ impl fmt::Display for TaskError {
         match &self.0.reason {
             Reason::Cancelled => write!(f, "task {task} was cancelled"),
             Reason::Taken => write!(f, "the result of task {task} has been taken already"),
+            Reason::WouldBlock => {
+                write!(f, "joining task {task} would stop the event loop of this thread: await it instead")
+            }
             Reason::NoLoop => write!(f, "spawn needs a running event loop: {CALL_RUN}"),
             Reason::Panicked(payload) => {
                 let payload = payload.lock().unwrap_or_else(PoisonError::into_inner);

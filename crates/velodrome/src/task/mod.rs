@@ -16,8 +16,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-pub(crate) use self::cell::TaskRef;
 use self::cell::Typed;
+pub(crate) use self::cell::{TaskRef, caught, discard};
 use self::error::{Ending, TaskError};
 pub(crate) use self::head::Door;
 use crate::local;
@@ -75,12 +75,16 @@ impl<T> Task<T> {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn cancel(&self) -> bool {
-        let early = self.0.task().head().mark_cancelled();
-        if early {
-            self.0.task().wake();
-        }
-        early
+        self.0.task().cancel()
     }
+
+    /// Let the task go on by itself; the same as dropping this, in a word.
+    ///
+    /// ```
+    /// velodrome::run(async { velodrome::spawn(async { println!("by the way") }).detach() })?;
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn detach(self) {}
 
     /// Whether the task is done, was cancelled, or panicked.
     ///
@@ -132,6 +136,27 @@ impl<T> Task<T> {
     pub fn named(self, name: impl Into<String>) -> Self {
         self.set_name(name);
         self
+    }
+}
+
+impl<T> Task<T> {
+    /// One that was cancelled before it began.
+    pub(crate) fn cancelled() -> Self {
+        Self(Typed::ended(Ending::Cancelled))
+    }
+
+    pub(crate) fn reference(&self) -> TaskRef {
+        self.0.task().clone()
+    }
+
+    /// Be woken when it is finished; one at a time.
+    pub(crate) fn wait(&self, cx: &Context<'_>) {
+        self.0.task().head().wait(cx);
+    }
+
+    /// Whether it is finished, has an output, and that is as wished. The output stays.
+    pub(crate) fn has_output(&self, wished: impl FnOnce(&T) -> bool) -> bool {
+        self.0.look(|result| matches!(result, Ok(output) if wished(output)))
     }
 }
 

@@ -10,6 +10,8 @@ use velodrome_engine::hub::Hub;
 use velodrome_engine::ready::Runnable;
 use velodrome_engine::timers::TimerKey;
 
+use super::instant::nanos;
+
 /// Ready once its deadline has passed. Dropping it takes the timer back.
 ///
 /// The timer holds the waker itself, and whether it has rung is asked of the loop: so there is nothing to allocate.
@@ -23,8 +25,7 @@ pub(crate) struct Alarm {
 impl Alarm {
     /// Due `duration` from now; one too long for the clock is due at the end of its time, in 584 years.
     pub(crate) fn after(hub: &Rc<Hub>, duration: Duration) -> Self {
-        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        Self::at(hub, hub.clock.now().saturating_add(nanos))
+        Self::at(hub, hub.clock.now().saturating_add(nanos(duration)))
     }
 
     /// Due at `deadline`, in nanoseconds of the loop's clock.
