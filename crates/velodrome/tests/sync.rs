@@ -83,7 +83,7 @@ proptest! {
     ) {
         imagine(async {
             let queue = Rc::new(Queue::new(capacity));
-            let (put, got): (Rc<RefCell<Vec<u32>>>, Rc<RefCell<Vec<u32>>>) = Default::default();
+            let [put, got] = [(); 2].map(|()| Rc::new(RefCell::new(Vec::new())));
             let number = Rc::new(Cell::new(0));
             let putting = putters.into_iter().map(|steps| {
                 let (queue, put, number) = (Rc::clone(&queue), Rc::clone(&put), Rc::clone(&number));

@@ -106,7 +106,7 @@ fn a_panic_fails_the_group_and_so_does_a_destructor_of_one_that_is_cancelled() {
                 });
                 Ok(())
             });
-            let error = group.await.map(|()| ()).unwrap_err();
+            let error = group.await.unwrap_err();
             assert_eq!(
                 error.to_string(),
                 "2 tasks of the group failed: task Task-2 panicked: on purpose, first; \
