@@ -40,12 +40,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hyper::rt::{Read, ReadBufCursor, Sleep, Write};
-use velodrome_engine::ready::{Run, Runnable, SendRunnable};
+use velodrome_engine::ready::{Run, Runnable};
 use velodrome_engine::timers::TimerKey;
-use velodrome_engine::wakeup::Inbox;
 
 use super::Duplex;
 use crate::local::{self, Local};
+use crate::task::Door;
 
 /// Spawns what hyper wants to have run beside, as [`spawn`](crate::spawn) does. Futures need not be `Send`.
 #[derive(Copy, Clone, Debug, Default)]
@@ -113,7 +113,7 @@ struct Nap {
     duration: Duration,
     shared: Arc<Shared>,
     /// While it is set: on which loop, and which.
-    timer: Option<(Arc<Inbox<SendRunnable>>, TimerKey)>,
+    timer: Option<(Door, TimerKey)>,
 }
 
 #[derive(Default)]
@@ -162,7 +162,7 @@ impl Nap {
         let nanos = u64::try_from(self.duration.as_nanos()).unwrap_or(u64::MAX);
         let (hub, bell) = (local.hub(), Rc::new(Bell(Arc::clone(&self.shared))));
         let key = hub.call_at(hub.clock.now().saturating_add(nanos), Runnable::from_rc(bell, 0));
-        self.timer = Some((Arc::clone(local.inbox()), key));
+        self.timer = Some((Arc::clone(local.door()), key));
     }
 
     /// Where no loop of ours runs, a thread keeps it: dear, but right.
@@ -197,8 +197,8 @@ impl Future for Nap {
 impl Drop for Nap {
     /// On another thread than its loop's the timer stays, and rings for nobody.
     fn drop(&mut self) {
-        if let Some((inbox, key)) = self.timer.take()
-            && let Some(local) = local::current().filter(|local| Arc::ptr_eq(local.inbox(), &inbox))
+        if let Some((door, key)) = self.timer.take()
+            && let Some(local) = local::current().filter(|local| Arc::ptr_eq(local.door(), &door))
         {
             drop(local.hub().cancel_timer(key));
         }

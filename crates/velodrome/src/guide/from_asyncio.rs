@@ -11,6 +11,11 @@
 //! | `await task` | `task.await?` | a panic in it is a `TaskError`, and stays there until asked for |
 //! | `task.cancel()` | [`Task::cancel`](crate::Task::cancel) | the future is dropped, it is not asked |
 //! | `CancelledError`, `finally` | `Drop` | |
+//! | `TaskGroup` | [`task_group`](crate::task_group), [`TaskGroup`](crate::TaskGroup) | the first error cancels the rest |
+//! | `gather`, `wait`, `shield` | [`gather!`](crate::gather), [`join_all`](crate::join_all), [`wait`](crate::wait), [`shield`](crate::shield) | |
+//! | `Event`, `Lock`, `Semaphore`, `Condition`, `Queue` | [`sync`](crate::sync) | |
+//! | `to_thread`, `run_in_executor` | [`to_thread`](crate::to_thread), [`spawn_blocking`](crate::spawn_blocking) | |
+//! | `run_coroutine_threadsafe` | [`Handle`](crate::Handle) | |
 //! | `sleep`, `wait_for` | [`sleep`](crate::sleep), [`timeout`](crate::timeout) | |
 //! | `open_connection`, `start_server` | the same | keyword arguments: [`ConnectOptions`](crate::ConnectOptions), [`ListenOptions`](crate::ListenOptions) |
 //! | `open_unix_connection`, `start_unix_server` | the same | a stale socket file is asked before it is replaced |

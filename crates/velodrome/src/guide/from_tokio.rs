@@ -11,6 +11,10 @@
 //! | `task::spawn_local`, `LocalSet` | [`spawn`](crate::spawn) | |
 //! | `JoinHandle`, `abort()` | [`Task`](crate::Task), [`cancel`](crate::Task::cancel) | dropping it detaches, as there |
 //! | `JoinError` | [`TaskError`](crate::TaskError) | says the task's name |
+//! | `task::JoinSet`, `join!` | [`TaskGroup`](crate::TaskGroup), [`gather!`](crate::gather), [`join_all`](crate::join_all) | |
+//! | `sync::mpsc`, `oneshot`, `watch`, `Mutex`, … | [`sync`](crate::sync) | no atomics |
+//! | `task::spawn_blocking` | [`spawn_blocking`](crate::spawn_blocking) | |
+//! | `runtime::Handle` | [`Handle`](crate::Handle) | |
 //! | `task::yield_now` | [`yield_now`](crate::yield_now) | |
 //! | `time::sleep`, `timeout` | [`sleep`](crate::sleep), [`timeout`](crate::timeout) | nanoseconds, where the kernel has them |
 //! | `time::pause()`, `advance` | [`Clock::manual`](crate::Clock::manual), [`Driver::fake`](crate::Driver::fake) | no kernel needed either |
