@@ -32,12 +32,11 @@ use crate::waiting::Waiters;
 /// use std::process::{Command, Stdio};
 ///
 /// velodrome::run(async {
-///     let mut shout = velodrome::create_subprocess(
-///         Command::new("tr").args(["a-z", "A-Z"]).stdin(Stdio::piped()).stdout(Stdio::piped()),
-///     )?;
-///     let (output, _) = shout.communicate(b"hello").await?;
-///     assert_eq!(output, b"HELLO");
-///     assert!(shout.wait().await?.success());
+///     let mut cat =
+///         velodrome::create_subprocess(Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()))?;
+///     let (output, _) = cat.communicate(b"hello").await?;
+///     assert_eq!(output, b"hello");
+///     assert!(cat.wait().await?.success());
 ///     std::io::Result::Ok(())
 /// })??;
 /// # std::io::Result::Ok(())

@@ -20,6 +20,15 @@ use crate::channel::Channel;
 use crate::streams::connection::same_error;
 use crate::waiting::Waiter;
 
+/// What is read at once: four of TLS's records, the largest.
+const ROOM: usize = 64 * 1024;
+
+thread_local! {
+    /// Where ciphertext is read to. Not the hub's buffer: what is deciphered goes there while this is still in use, and a
+    /// second one of that size would be allocated for each read.
+    static CIPHERTEXT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
 pub(super) struct Layer {
     stream: Rc<Stream>,
     session: RefCell<Session>,
@@ -182,10 +191,11 @@ impl Protocol for Layer {
     fn connection_made(&self) {}
 
     fn data_ready(&self, recv: Recv<'_>) -> Received {
-        let taken = self.stream.hub().with_scratch(|scratch| {
-            let count = recv(scratch)?;
-            self.take(&scratch[..count]).map(|()| count)
-        });
+        // Taken out, not borrowed: whoever is told below may read another connection.
+        let mut ciphertext = CIPHERTEXT.take();
+        ciphertext.resize(ROOM, 0);
+        let taken = recv(&mut ciphertext).and_then(|count| self.take(&ciphertext[..count]).map(|()| count));
+        CIPHERTEXT.set(ciphertext);
         Received::from_io(taken)
     }
 
