@@ -4,6 +4,7 @@
 ``run(coroutine)``        runs it on ``loop`` within a deadline
 ``errors``                what the exception handlers of these loops were told; must be empty at the end
 ``oracle``                a loop of asyncio's own, for tests that compare
+``pair``                  the two ends of a local connection, not blocking
 ``script(source, ...)``   runs a program in a process of its own
 
 Nothing outlives a test: descriptors and threads are counted before and after, and every warning is an error.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import socket
 import subprocess
 import sys
 import textwrap
@@ -123,6 +125,16 @@ def oracle() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 @pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """The two ends of a local stream connection."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    with ours, theirs:
+        yield ours, theirs
+
+
+@pytest.fixture
 def script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a Python program in a process of its own; options of the interpreter go before its name."""
 
@@ -209,3 +221,10 @@ async def until(condition: Callable[[], object]) -> None:
     """Turn the loop until something is so that no event announces."""
     while not condition():  # noqa: ASYNC110
         await asyncio.sleep(0)
+
+
+async def idles() -> None:
+    """The loop sleeps when it has nothing to do."""
+    before = time.process_time()
+    await asyncio.sleep(0.1)
+    assert time.process_time() - before < 0.05, "it spins"

@@ -82,14 +82,25 @@ impl Stream {
     /// As [`Self::write`].
     pub fn write_all(self: &Rc<Self>, chunks: impl IntoIterator<Item = Chunk>) -> Result<(), Refused> {
         self.admit()?;
+        let first = self.queue.borrow().is_empty();
         for chunk in chunks {
             self.queue.borrow_mut().push(chunk, 0);
         }
-        if !self.blocked.get() && self.buffered() > 0 {
-            self.flush();
+        if self.buffered() > 0 {
+            self.count_write();
+            self.send_or_put_off(first);
         }
         self.pause_if_due();
         Ok(())
+    }
+
+    /// What was just queued leaves now, unless it is to wait for more of this turn, or for room.
+    fn send_or_put_off(self: &Rc<Self>, first: bool) {
+        let size = self.buffered();
+        let waits = if first { self.put_off(size) } else { self.deferred.get() && size <= self.gather_room() };
+        if !waits && !self.blocked.get() {
+            self.flush();
+        }
     }
 
     fn admit(&self) -> Result<(), Refused> {
