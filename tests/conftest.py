@@ -21,12 +21,15 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kinds import KINDS
+
+if "velodrome" in KINDS:
+    import velodrome._core
 
 DEADLINE = 10
 """Seconds that any wait in a test may take: far more than it needs on a busy machine."""
@@ -87,7 +90,8 @@ def new_loop(kind: str, errors: Errors) -> Iterator[Callable[[], asyncio.Abstrac
         return loop
 
     yield new_loop
-    for loop in loops:
+    while loops:
+        loop = loops.pop(0)
         if not loop.is_closed():
             _wind_up(loop)
 
@@ -155,12 +159,16 @@ def script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 def run_python(
-    *arguments: str, cwd: Path | None = None, stdin: str = "", **environment: str
+    *arguments: str,
+    cwd: Path | None = None,
+    stdin: str = "",
+    before: Sequence[str] = (),
+    **environment: str,
 ) -> subprocess.CompletedProcess[str]:
-    """Run the interpreter of the tests, with their modules on its path."""
+    """Run the interpreter of the tests, with their modules on its path; a tracer goes ``before`` it."""
     paths = [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
     return subprocess.run(
-        [sys.executable, *arguments],
+        [*before, sys.executable, *arguments],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), **environment},
         capture_output=True,
@@ -185,6 +193,37 @@ def nothing_outlives_a_test(request: pytest.FixtureRequest) -> Iterator[None]:
 def outlived(descriptors: set[tuple[int, str]], threads: set[object]) -> set[object]:
     """The descriptors and threads of now that were not there before."""
     return (open_descriptors() - descriptors) | (running_threads() - threads)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _instruments() -> None:
+    """Where they are asked for, they must be there: without them nothing is counted and all is well."""
+    if os.environ.get("VELODROME_INSTRUMENTED"):
+        loop = KINDS["velodrome"]()
+        assert alive(), "built without --features instruments"
+        loop.close()
+
+
+def alive() -> dict[str, int]:
+    """Handles, transports, writes, registrations that live: counted in builds with instruments only."""
+    return velodrome._core.alive() if "velodrome" in KINDS else {}
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_alive(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Outermost of all fixtures, so that the loops of the test are gone by then."""
+    gc.collect()
+    before = alive()
+    yield
+    # What pytest would keep until the next test.
+    request.node.funcargs.clear()
+    caplog.get_records("call").clear()
+    for _ in range(3):  # a destructor may have begun something new
+        gc.collect()
+    after = alive()
+    assert {
+        kind: after[kind] - before.get(kind, 0) for kind in after if after[kind] > before.get(kind, 0)
+    } == {}
 
 
 def open_descriptors() -> set[tuple[int, str]]:

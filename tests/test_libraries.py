@@ -179,7 +179,7 @@ class TestLoopObject:
         assert isinstance(loop._asyncgens, weakref.WeakSet)
 
     def test_compatibility_10_a_loop_of_ones_own(self, loop):
-        """temporal and qasync make theirs from asyncio's base classes: having imported ours changes nothing."""
+        """temporal and qasync make theirs from asyncio's base classes: importing ours changes nothing."""
 
         class Own(asyncio.SelectorEventLoop):
             pass
@@ -394,7 +394,9 @@ class TestReaders:
             done = loop.create_future()
 
             def thread():
-                loop.call_soon_threadsafe(loop.add_reader, ours, lambda: done.done() or done.set_result(ours.recv(9)))
+                loop.call_soon_threadsafe(
+                    loop.add_reader, ours, lambda: done.done() or done.set_result(ours.recv(9))
+                )
                 theirs.send(b"x")
 
             threading.Thread(target=thread).start()
@@ -403,7 +405,9 @@ class TestReaders:
 
         run(main())
 
-    def test_compatibility_22_prompt_toolkit_learns_at_once_that_a_file_cannot_be_watched(self, loop, tmp_path):
+    def test_compatibility_22_prompt_toolkit_learns_at_once_that_a_file_cannot_be_watched(
+        self, loop, tmp_path
+    ):
         with (tmp_path / "file").open("wb") as file, pytest.raises(PermissionError):
             loop.add_reader(file, print)
 
@@ -443,14 +447,14 @@ class TestClock:
         assert fired == [1]
 
     def test_compatibility_27_uvicorn_installs_handlers_behind_the_loops_back(self, loop):
-        """signal.signal while the loop runs: the handler runs in time, and asyncio's own stay as they were."""
+        """signal.signal while the loop runs: the handler runs in time."""
         seen = []
         before = signal.signal(signal.SIGUSR2, lambda number, frame: seen.append(number))
         threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGUSR2)).start()
 
         async def main():
             async with asyncio.timeout(5):
-                while not seen:
+                while not seen:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
 
         loop.run_until_complete(main())
@@ -498,7 +502,12 @@ class TestClock:
         blocking = []
 
         def look(frame, event, function):
-            if event == "c_call" and getattr(function, "__name__", "") in ("recv", "send", "sendall", "accept"):
+            if event == "c_call" and getattr(function, "__name__", "") in (
+                "recv",
+                "send",
+                "sendall",
+                "accept",
+            ):
                 blocking.append(function)
 
         async def main():

@@ -1,4 +1,4 @@
-"""The hard bugs of other event loops, each by its number in the project's list; the rest have tests elsewhere.
+"""The hard bugs of other event loops, each by its number in the project's list.
 
 ``tests/promises.toml`` says where each row is shown, or why it cannot happen here.
 """
@@ -455,8 +455,7 @@ class TestCancellation:
                 await until(lambda: len(os.listdir(DESCRIPTORS)) <= before + 100)
                 await asyncio.sleep(0.05)
                 gc.collect()
-                ours = len(os.listdir(DESCRIPTORS)) - before
-            return ours
+                return len(os.listdir(DESCRIPTORS)) - before
 
         # What is left are the server's ends of connections that nobody has closed yet: they see the end now.
         assert run(main()) <= 100

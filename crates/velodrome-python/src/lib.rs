@@ -15,6 +15,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(learn, module)?)?;
     module.add_function(wrap_pyfunction!(learn_class, module)?)?;
     module.add_function(wrap_pyfunction!(info, module)?)?;
+    module.add_function(wrap_pyfunction!(alive, module)?)?;
     Ok(())
 }
 
@@ -58,4 +59,10 @@ fn info() -> Vec<(&'static str, String)> {
         ("rustc", env!("VELODROME_RUSTC").to_owned()),
         ("profile", if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned()),
     ]
+}
+
+/// What of ours is alive, by kind; always empty without the feature `instruments`, which the tests of `make torture` use.
+#[pyfunction]
+fn alive() -> std::collections::HashMap<&'static str, usize> {
+    velodrome_engine::census::alive().into_iter().collect()
 }

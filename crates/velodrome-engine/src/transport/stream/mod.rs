@@ -18,6 +18,7 @@ use std::rc::Rc;
 use super::flow_control::FlowControl;
 use super::write_queue::WriteQueue;
 use super::{Cause, Protocol, Received};
+use crate::census::Member;
 use crate::driver::{Driver, Interest, Readiness};
 use crate::hub::Hub;
 use crate::reactor::{Registration, Source};
@@ -89,6 +90,7 @@ pub struct Stream {
     gathers: Cell<bool>,
     turn: Cell<u64>,
     writes: Cell<u32>,
+    _member: Member,
 }
 
 impl Stream {
@@ -116,6 +118,7 @@ impl Stream {
             gathers: Cell::default(),
             turn: Cell::default(),
             writes: Cell::default(),
+            _member: Member::of("stream"),
         })
     }
 

@@ -97,7 +97,8 @@ impl Stream {
     /// What was just queued leaves now, unless it is to wait for more of this turn, or for room.
     fn send_or_put_off(self: &Rc<Self>, first: bool) {
         let size = self.buffered();
-        let waits = if first { self.put_off(size) } else { self.deferred.get() && size <= self.gather_room() };
+        let waits =
+            if first { self.put_off(size) } else { self.deferred.get() && size <= self.gather_room() };
         if !waits && !self.blocked.get() {
             self.flush();
         }
