@@ -84,7 +84,8 @@ class TestTypes:
             async with linked() as (client, _):
                 assert isinstance(client.transport, asyncio.Transport)
             transport, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, ("127.0.0.1", 0))
-            assert isinstance(transport, asyncio.DatagramTransport)
+            if sys.version_info >= (3, 12):  # asyncio's own was none before
+                assert isinstance(transport, asyncio.DatagramTransport)
             transport.close()
             read, write = os.pipe()
             reader, _ = await loop.connect_read_pipe(asyncio.Protocol, os.fdopen(read, "rb"))

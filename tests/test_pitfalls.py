@@ -276,22 +276,23 @@ class TestTransports:
 
     def test_pitfall_16_a_write_before_stop_leaves(self, loop, run):
         ours, theirs = socket.socketpair()
+        transport, _ = run(loop.create_connection(Recorder, sock=ours))
 
-        async def main():
-            transport, _ = await loop.create_connection(Recorder, sock=ours)
+        def last_words():
             transport.write(b"headers, ")
             transport.write(b"body")
-            loop.call_soon(loop.stop)
+            loop.stop()
             transport.write(b", end")
-            return transport
 
         with theirs:
-            transport = run(main())
-            theirs.settimeout(1)
-            received = b""
-            while len(received) < 18:
-                received += theirs.recv(100)
-            assert received == b"headers, body, end"
+            for _ in range(2):  # the second time they are gathered
+                loop.call_soon(last_words)
+                loop.run_forever()
+                theirs.settimeout(1)
+                received = b""
+                while len(received) < 18:
+                    received += theirs.recv(100)
+                assert received == b"headers, body, end"
             transport.abort()
             run(turns(2))
 

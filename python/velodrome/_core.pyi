@@ -23,6 +23,7 @@ __all__ = [
     "StreamTransport",
     "StreamWriter",
     "TimerHandle",
+    "alive",
     "info",
     "learn",
     "learn_class",

@@ -3,6 +3,7 @@
 mod kit;
 mod native;
 
+use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
 
 use kit::module::TypeEntry;
@@ -34,10 +35,15 @@ fn native_types() -> [TypeEntry; 9] {
     ]
 }
 
-/// Learn how the steps and wake-ups of C tasks look, so that they need no handle.
+/// Learn how the steps and wake-ups of C tasks look, so that they need no handle. What is learnt belongs to the main
+/// interpreter: in another one the import fails.
 #[pyfunction]
-fn learn(step: &Bound<'_, PyAny>, wakeup: &Bound<'_, PyAny>) {
+fn learn(step: &Bound<'_, PyAny>, wakeup: &Bound<'_, PyAny>) -> PyResult<()> {
+    if !kit::module::in_main_interpreter() {
+        return Err(PyImportError::new_err("velodrome works in the main interpreter only"));
+    }
     native::scheduling::learn(Obj::of(step), Obj::of(wakeup));
+    Ok(())
 }
 
 /// Learn which subclass of `Loop` nearly every loop is.
