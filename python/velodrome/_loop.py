@@ -19,7 +19,7 @@ import weakref
 from asyncio import events
 from typing import Any
 
-from . import _core, _probe, _streams
+from . import _core, _datagrams, _probe, _streams
 from ._inherited import SelectorEventLoop, base_events, futures, sslproto
 
 # A look-up blocks a thread for as long as a name server takes: enough that a few dead ones do not stop the
@@ -151,6 +151,18 @@ class EventLoop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]
     ) -> Any:
         self._ensure_fd_no_transport(sock)
         transport = self._open_stream(sock, protocol, extra, server)
+        if waiter is not None:
+            # After connection_made, which has just been queued.
+            self.call_soon(futures._set_result_unless_cancelled, waiter, None)
+        return transport
+
+    def _make_datagram_transport(
+        self, sock: socket.socket, protocol: Any, address: Any = None, waiter: Any = None, extra: Any = None
+    ) -> Any:
+        if not _datagrams.is_native(sock):
+            return super()._make_datagram_transport(sock, protocol, address, waiter, extra)
+        self._ensure_fd_no_transport(sock)
+        transport = self._open_datagram(sock, protocol, address, extra)
         if waiter is not None:
             # After connection_made, which has just been queued.
             self.call_soon(futures._set_result_unless_cancelled, waiter, None)

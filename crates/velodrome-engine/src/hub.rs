@@ -4,11 +4,13 @@
 //! else. One hub belongs to one thread; all its state sits in cells, and no borrow outlives a method of this file.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::rc::Rc;
 
 use crate::clock::Clock;
 use crate::reactor::Reactor;
 use crate::ready::{Flow, ReadyQueue, Runnable, Visitor};
+use crate::sys::Batch;
 use crate::timers::{TimerKey, Timers};
 
 /// The buffer that all transports of a loop read into before the face copies out what arrived. As asyncio's max_size:
@@ -27,6 +29,7 @@ pub struct Hub {
     timers: RefCell<Timers<Runnable>>,
     turn_end: RefCell<Vec<Runnable>>,
     scratch: Cell<Option<Box<[u8]>>>,
+    batch: Cell<Option<Rc<Batch>>>,
     turn: Cell<u64>,
     in_batch: Cell<bool>,
     closed: Cell<bool>,
@@ -43,6 +46,7 @@ impl Hub {
             timers: RefCell::new(Timers::new()),
             turn_end: RefCell::default(),
             scratch: Cell::new(None),
+            batch: Cell::new(None),
             turn: Cell::new(0),
             in_batch: Cell::new(false),
             closed: Cell::new(false),
@@ -133,6 +137,33 @@ impl Hub {
         let result = use_it(&mut buffer);
         self.scratch.set(Some(buffer));
         result
+    }
+
+    /// The loop's memory for several datagrams, to be filled by `receive`. One per loop, as the read buffer is, and made
+    /// when somebody first needs it.
+    ///
+    /// # Errors
+    /// What `receive` says.
+    pub fn receive_batch(&self, receive: impl FnOnce(&mut Batch) -> io::Result<()>) -> io::Result<Rc<Batch>> {
+        let mut batch = self.batch.take().unwrap_or_default();
+        // Somebody may still look into what was given back, further up the stack.
+        let received = match Rc::get_mut(&mut batch) {
+            Some(batch) => receive(batch),
+            None => {
+                batch = Rc::default();
+                Rc::get_mut(&mut batch).map_or(Ok(()), receive)
+            }
+        };
+        if let Err(error) = received {
+            self.return_batch(batch);
+            return Err(error);
+        }
+        Ok(batch)
+    }
+
+    /// Give the memory back for the next one who needs it.
+    pub fn return_batch(&self, batch: Rc<Batch>) {
+        self.batch.set(Some(batch));
     }
 
     /// Show the host objects that the loop keeps alive.

@@ -227,6 +227,11 @@ impl ReadyQueue {
         self.leave.set(true);
     }
 
+    /// Whether the batch is being left: a callback that would make several calls into the face makes no more.
+    pub fn is_leaving(&self) -> bool {
+        self.leave.get()
+    }
+
     /// Give back the memory of a burst; called when the loop is about to sleep.
     pub fn shrink(&self) {
         let mut queue = self.queue.borrow_mut();

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use super::{Event, Interest, Key, MOST_EVENTS, Readiness, Timeout};
 use crate::clock::ManualClock;
-use crate::sys::Peer;
+use crate::sys::{Batch, LARGEST, Outgoing, Peer};
 
 #[derive(Debug)]
 pub(super) struct Fake(Rc<World>);
@@ -39,7 +39,11 @@ struct End {
     registration: Option<(Key, Interest)>,
     incoming: VecDeque<u8>,
     connections: VecDeque<(OwnedFd, Peer)>,
+    datagrams: VecDeque<(Vec<u8>, Peer)>,
+    /// How many times somebody tried to receive datagrams.
+    receives: usize,
     sent: Vec<u8>,
+    sent_datagrams: Vec<(Vec<u8>, Option<Peer>)>,
     sends: usize,
     room: usize,
     finished: bool,
@@ -55,7 +59,10 @@ impl Default for End {
             registration: None,
             incoming: VecDeque::new(),
             connections: VecDeque::new(),
+            datagrams: VecDeque::new(),
+            receives: 0,
             sent: Vec::new(),
+            sent_datagrams: Vec::new(),
             sends: 0,
             room: usize::MAX,
             finished: false,
@@ -105,6 +112,22 @@ impl Script {
     /// The peer takes `bytes` more and then nothing: not writable. Without this it takes everything.
     pub fn set_room(&self, fd: RawFd, bytes: usize) {
         self.0.with(fd, |end| end.room = bytes);
+    }
+
+    /// A datagram arrives.
+    pub fn feed_datagram(&self, fd: RawFd, data: &[u8], sender: Peer) {
+        self.0.with(fd, |end| end.datagrams.push_back((data.to_vec(), sender)));
+    }
+
+    /// How many times somebody tried to receive datagrams on `fd` since this was last asked: system calls, were there
+    /// a kernel.
+    pub fn take_receives(&self, fd: RawFd) -> usize {
+        self.0.with(fd, |end| std::mem::take(&mut end.receives))
+    }
+
+    /// The datagrams sent on `fd` since this was last asked. Each takes one of the room.
+    pub fn take_sent_datagrams(&self, fd: RawFd) -> Vec<(Vec<u8>, Option<Peer>)> {
+        self.0.with(fd, |end| std::mem::take(&mut end.sent_datagrams))
     }
 
     /// Somebody connects to the listener `fd`.
@@ -192,12 +215,50 @@ impl Fake {
         self.send(fd, &together)
     }
 
-    pub(super) fn recv_from(&self, _fd: RawFd, _buf: &mut [u8]) -> io::Result<(usize, Peer)> {
-        Err(Errno::OPNOTSUPP.into())
+    pub(super) fn recv_from(&self, fd: RawFd, buf: &mut [u8]) -> io::Result<(usize, Peer)> {
+        self.0.at(fd, |end| {
+            end.receives += 1;
+            let (data, sender) = end.take_datagram()?;
+            let fits = data.len().min(buf.len());
+            buf[..fits].copy_from_slice(&data[..fits]);
+            Ok((data.len(), sender))
+        })
     }
 
-    pub(super) fn send_to(&self, _fd: RawFd, _buf: &[u8], _peer: &Peer) -> io::Result<usize> {
-        Err(Errno::OPNOTSUPP.into())
+    pub(super) fn recv_batch(&self, fd: RawFd, batch: &mut Batch) -> io::Result<()> {
+        batch.clear();
+        self.0.at(fd, |end| {
+            end.receives += 1;
+            let mut next = end.take_datagram();
+            while let Ok((data, sender)) = &next {
+                if !batch.push(&data[..data.len().min(LARGEST)], sender.clone()) {
+                    end.datagrams.extend(next.ok());
+                    end.datagrams.rotate_right(1);
+                    return Ok(());
+                }
+                next = end.take_datagram();
+            }
+            if batch.is_empty() { next.map(drop) } else { Ok(()) }
+        })
+    }
+
+    pub(super) fn send_to(&self, fd: RawFd, buf: &[u8], peer: Option<&Peer>) -> io::Result<usize> {
+        self.send_batch(fd, &[(buf, peer)]).map(|_| buf.len())
+    }
+
+    pub(super) fn send_batch(&self, fd: RawFd, datagrams: &[Outgoing<'_>]) -> io::Result<usize> {
+        self.0.at(fd, |end| {
+            end.sends += 1;
+            end.fail()?;
+            let count = datagrams.len().min(end.room);
+            if count == 0 {
+                return Err(Errno::WOULDBLOCK.into());
+            }
+            let sent = datagrams.iter().take(count).map(|(data, to)| (data.to_vec(), to.cloned()));
+            end.sent_datagrams.extend(sent);
+            end.use_room(count);
+            Ok(count)
+        })
     }
 
     pub(super) fn accept(&self, fd: RawFd) -> io::Result<(OwnedFd, Peer)> {
@@ -283,7 +344,8 @@ impl End {
     }
 
     fn readiness(&self) -> Readiness {
-        let readable = !self.incoming.is_empty() || !self.connections.is_empty() || self.finished;
+        let waiting = !self.incoming.is_empty() || !self.connections.is_empty() || !self.datagrams.is_empty();
+        let readable = waiting || self.finished;
         let read = if readable { Readiness::READ } else { Readiness::NONE };
         let write = if self.room > 0 { Readiness::WRITE } else { Readiness::NONE };
         read.union(write)
@@ -312,9 +374,18 @@ impl End {
             return Err(Errno::WOULDBLOCK.into());
         }
         self.sent.extend_from_slice(&buf[..count]);
+        self.use_room(count);
+        Ok(count)
+    }
+
+    fn take_datagram(&mut self) -> io::Result<(Vec<u8>, Peer)> {
+        self.fail()?;
+        self.datagrams.pop_front().ok_or_else(|| Errno::WOULDBLOCK.into())
+    }
+
+    fn use_room(&mut self, count: usize) {
         // Room without limit stays without limit.
         self.room = if self.room == usize::MAX { usize::MAX } else { self.room - count };
-        Ok(count)
     }
 }
 

@@ -45,7 +45,7 @@
 use std::io::{self, IoSlice};
 use std::os::fd::{OwnedFd, RawFd};
 
-use crate::sys::{self, Peer};
+use crate::sys::{self, Batch, Outgoing, Peer};
 
 mod choice;
 mod readiness;
@@ -192,13 +192,25 @@ impl Driver {
     }
 
     /// Receives one datagram; see [`sys::recv_from`].
+    #[inline]
     pub fn recv_from(&self, fd: RawFd, buf: &mut [u8]) -> io::Result<(usize, Peer)> {
         transfer!(self, recv_from(fd, buf))
     }
 
+    /// Receives several datagrams by one call; see [`sys::recv_batch`].
+    pub fn recv_batch(&self, fd: RawFd, batch: &mut Batch) -> io::Result<()> {
+        transfer!(self, recv_batch(fd, batch))
+    }
+
     /// Sends one datagram; see [`sys::send_to`].
-    pub fn send_to(&self, fd: RawFd, buf: &[u8], peer: &Peer) -> io::Result<usize> {
+    #[inline]
+    pub fn send_to(&self, fd: RawFd, buf: &[u8], peer: Option<&Peer>) -> io::Result<usize> {
         transfer!(self, send_to(fd, buf, peer))
+    }
+
+    /// Sends several datagrams by one call; see [`sys::send_batch`].
+    pub fn send_batch(&self, fd: RawFd, datagrams: &[Outgoing<'_>]) -> io::Result<usize> {
+        transfer!(self, send_batch(fd, datagrams))
     }
 
     /// Takes one waiting connection; see [`sys::accept`].

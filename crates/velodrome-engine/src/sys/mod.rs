@@ -26,6 +26,7 @@ use std::os::fd::{BorrowedFd, RawFd};
 
 use rustix::io::Errno;
 
+mod datagrams;
 #[cfg(feature = "instruments")]
 mod faults;
 #[cfg(not(feature = "instruments"))]
@@ -36,6 +37,12 @@ mod peer;
 mod socket;
 mod transfer;
 
+#[cfg(epoll)]
+#[path = "batch_linux.rs"]
+mod batch;
+#[cfg(not(epoll))]
+#[path = "batch_posix.rs"]
+mod batch;
 #[cfg(epoll)]
 pub(crate) mod epoll_pwait2;
 #[cfg(epoll)]
@@ -54,6 +61,7 @@ pub(crate) mod sync;
 #[path = "sync_loom.rs"]
 pub(crate) mod sync;
 
+pub use datagrams::{Arrival, BATCH, Batch, LARGEST, Outgoing, recv_batch, recv_from, send_batch, send_to};
 pub use fd::{dup, is_nonblocking, pipe, set_nonblocking};
 pub use native::Bell;
 #[cfg(epoll)]
@@ -65,9 +73,7 @@ pub use socket::{
     set_nodelay, set_reuseaddr, set_reuseport, set_v6only, shutdown_write, socket, socket_type, socketpair,
     take_error,
 };
-pub use transfer::{
-    IOV_MAX, read, recv, recv_from, recv_now, send, send_now, send_to, send_vectored, write, write_vectored,
-};
+pub use transfer::{IOV_MAX, read, recv, recv_now, send, send_now, send_vectored, write, write_vectored};
 
 /// Lends a descriptor to one system call.
 ///

@@ -7,8 +7,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::event::EventfdFlags;
 use rustix::io::DupFlags;
 use rustix::net::{
-    AddressFamily, SendFlags, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, acceptfrom_with,
-    socket_with,
+    AddressFamily, RecvFlags, SendFlags, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType,
+    acceptfrom_with, socket_with,
 };
 use rustix::pipe::PipeFlags;
 
@@ -16,6 +16,13 @@ use super::{read, retry, write};
 
 /// A send to a closed peer is an error, not a signal, whatever the process does about SIGPIPE.
 pub(super) const SEND_FLAGS: SendFlags = SendFlags::NOSIGNAL;
+
+/// Lets a receive tell how long a datagram was, even where it was cut.
+pub(super) const WHOLE_LENGTH: RecvFlags = RecvFlags::TRUNC;
+
+/// Whether it does.
+#[cfg(test)]
+pub(super) const TELLS_WHOLE_LENGTH: bool = true;
 
 const OPEN_FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 

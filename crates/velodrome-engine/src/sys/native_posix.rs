@@ -8,12 +8,21 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
-use rustix::net::{AddressFamily, SendFlags, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType,
+};
 
 use super::{read, retry, write};
 
 /// Not every Unix has MSG_NOSIGNAL. Rust's and Python's start-up code ignore SIGPIPE for the whole process.
 pub(super) const SEND_FLAGS: SendFlags = SendFlags::empty();
+
+/// The flag that lets a receive tell how long a datagram was is Linux's alone.
+pub(super) const WHOLE_LENGTH: RecvFlags = RecvFlags::empty();
+
+/// Whether it does.
+#[cfg(test)]
+pub(super) const TELLS_WHOLE_LENGTH: bool = false;
 
 pub(super) fn socket(family: AddressFamily, kind: SocketType) -> io::Result<OwnedFd> {
     settle(retry(|| rustix::net::socket(family, kind, None))?)

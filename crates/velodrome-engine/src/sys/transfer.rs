@@ -8,7 +8,7 @@ use std::os::fd::RawFd;
 
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 
-use super::{Peer, faults, lend, native, retry};
+use super::{faults, lend, native, retry};
 
 /// The most slices one gathered write may carry: the kernel's `UIO_MAXIOV`, the same on Linux, macOS and the BSDs.
 pub const IOV_MAX: usize = 1024;
@@ -31,13 +31,6 @@ pub fn recv_now(fd: RawFd, buf: &mut [u8]) -> io::Result<usize> {
     retry(|| rustix::net::recv(fd, &mut *buf, RecvFlags::DONTWAIT)).map(|(filled, _)| filled)
 }
 
-/// Receives one datagram and says who sent it. What does not fit into `buf` is lost; 0 is an empty datagram.
-pub fn recv_from(fd: RawFd, buf: &mut [u8]) -> io::Result<(usize, Peer)> {
-    let fd = lend(fd)?;
-    let (filled, _, sender) = retry(|| rustix::net::recvfrom(fd, &mut *buf, RecvFlags::empty()))?;
-    Ok((filled, Peer::from_kernel(sender)))
-}
-
 /// Sends on a connected socket. A closed peer is `EPIPE`, never a signal.
 #[inline]
 pub fn send(fd: RawFd, buf: &[u8]) -> io::Result<usize> {
@@ -52,13 +45,6 @@ pub fn send_now(fd: RawFd, buf: &[u8]) -> io::Result<usize> {
     let fd = lend(fd)?;
     let buf = &buf[..faults::length(buf.len())];
     retry(|| rustix::net::send(fd, buf, native::SEND_FLAGS.union(SendFlags::DONTWAIT)))
-}
-
-/// Sends one datagram to `peer`.
-pub fn send_to(fd: RawFd, buf: &[u8], peer: &Peer) -> io::Result<usize> {
-    let fd = lend(fd)?;
-    let address = peer.sockaddr()?;
-    retry(|| rustix::net::sendto(fd, buf, native::SEND_FLAGS, address))
 }
 
 /// Sends several buffers by one call, at most [`IOV_MAX`] of them; the count says how far it came.
@@ -102,7 +88,6 @@ fn at_most_iov_max<'a, 'b>(bufs: &'a [IoSlice<'b>]) -> &'a [IoSlice<'b>] {
 
 #[cfg(test)]
 mod tests {
-    use std::net::UdpSocket;
     use std::os::fd::AsRawFd;
 
     use super::*;
@@ -155,17 +140,5 @@ mod tests {
         assert_eq!(recv_now(right.as_raw_fd(), &mut [0; 4]).unwrap(), 3);
         while send_now(left.as_raw_fd(), &[0; 4096]).is_ok() {}
         assert_eq!(send_now(left.as_raw_fd(), b"x").unwrap_err().kind(), would_block);
-    }
-
-    #[test]
-    fn an_empty_datagram_is_a_datagram() {
-        let here = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let there = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let address = Peer::from(there.local_addr().unwrap());
-        assert_eq!(send_to(here.as_raw_fd(), b"", &address).unwrap(), 0);
-        assert_eq!(send_to(here.as_raw_fd(), b"abc", &address).unwrap(), 3);
-        let (first, sender) = recv_from(there.as_raw_fd(), &mut [0; 8]).unwrap();
-        assert_eq!((first, sender.as_socket_addr()), (0, here.local_addr().ok()));
-        assert_eq!(recv_from(there.as_raw_fd(), &mut [0; 2]).unwrap().0, 2, "the rest of a datagram is lost");
     }
 }

@@ -4,6 +4,7 @@
 //! of its own state while it calls the protocol, which may write, close or stop the loop from any callback. What is
 //! pure stands apart: [`write_queue`] and [`flow_control`].
 
+pub mod datagram;
 pub mod flow_control;
 pub mod listener;
 pub mod stream;

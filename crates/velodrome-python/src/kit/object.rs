@@ -395,6 +395,15 @@ pub(crate) fn tuple(items: &[*mut ffi::PyObject]) -> Result<Ref> {
     Ok(tuple)
 }
 
+/// The length of a tuple; None for any other object.
+pub(crate) fn tuple_len(object: &Obj) -> Option<usize> {
+    // SAFETY: alive; asked to be a tuple before it is measured as one.
+    unsafe {
+        let is_tuple = ffi::PyTuple_Check(object.as_ptr()) != 0;
+        is_tuple.then(|| ffi::PyTuple_GET_SIZE(object.as_ptr()).cast_unsigned())
+    }
+}
+
 /// An item of a tuple; None for any other object.
 pub(crate) fn tuple_item(tuple: &Obj, index: usize) -> Option<Ref> {
     // SAFETY: checked to be a tuple that is long enough; it holds the item.

@@ -2,13 +2,11 @@
 
 use velodrome_engine::sys::{self, AddressFamily, Peer};
 
+use super::addresses;
 use super::transport::Transport;
 use crate::kit::methods::Args;
 use crate::kit::names::{Imported, Name};
-use crate::kit::object::{
-    Obj, Ref, Result, bytes, clear_raised, dict, dict_get, dict_set, file_name, long, none, string, text,
-    tuple,
-};
+use crate::kit::object::{Obj, Ref, Result, clear_raised, dict, dict_get, dict_set, long, none, text};
 use crate::kit::types::This;
 
 static MAKE_SOCKET: Imported = Imported::new("velodrome._support", "socket_over");
@@ -35,29 +33,6 @@ pub(super) fn learn_addresses(this: This<'_, Transport>) {
 
 fn is_internet(address: &Peer) -> bool {
     [AddressFamily::INET, AddressFamily::INET6].contains(&address.family())
-}
-
-/// An address as Python's socket module shows it.
-fn address(peer: Option<&Peer>) -> Result<Ref> {
-    let Some(peer) = peer else { return Ok(none()) };
-    let Some(internet) = peer.as_socket_addr() else { return unix_address(peer) };
-    let host = string(&internet.ip().to_string())?;
-    let port = long(i64::from(internet.port()))?;
-    match (peer.flowinfo(), peer.scope_id()) {
-        (Some(flow), Some(scope)) => {
-            let (flow, scope) = (long(i64::from(flow))?, long(i64::from(scope))?);
-            tuple(&[host.as_ptr(), port.as_ptr(), flow.as_ptr(), scope.as_ptr()])
-        }
-        _ => tuple(&[host.as_ptr(), port.as_ptr()]),
-    }
-}
-
-fn unix_address(peer: &Peer) -> Result<Ref> {
-    match peer.unix_path() {
-        None => Ok(none()),
-        Some(path) if path.first() == Some(&0) => bytes(path),
-        Some(path) => file_name(path),
-    }
 }
 
 /// The Python socket, made if nobody brought one. It does not own the descriptor: see [`release_socket`].
@@ -118,8 +93,8 @@ fn public_socket(this: This<'_, Transport>) -> Result<Ref> {
 fn fact(this: This<'_, Transport>, name: &str) -> Result<Option<Ref>> {
     match name {
         "socket" => public_socket(this).map(Some),
-        "peername" => address(this.peer.borrow().as_ref()).map(Some),
-        "sockname" => address(this.name.borrow().as_ref()).map(Some),
+        "peername" => addresses::shown(this.peer.borrow().as_ref()).map(Some),
+        "sockname" => addresses::shown(this.name.borrow().as_ref()).map(Some),
         _ => Ok(None),
     }
 }

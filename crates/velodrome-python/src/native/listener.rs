@@ -13,7 +13,7 @@ use velodrome_engine::transport::stream::Descriptor;
 
 use super::event_loop::Loop;
 use super::stream_host::{Opening, open};
-use super::{dispatch, watching};
+use super::{datagram_host, dispatch, watching};
 use crate::kit::context;
 use crate::kit::methods::{Args, Method};
 use crate::kit::names::Imported;
@@ -224,6 +224,11 @@ pub(crate) fn methods() -> Vec<Method> {
     vec![
         Method::fast::<Loop, _>(c"_listen", listen, c"Accept connections natively."),
         Method::one::<Loop, _>(c"_unlisten", unlisten, c"Accept no more."),
+        Method::fast::<Loop, _>(
+            c"_open_datagram",
+            datagram_host::open,
+            c"A transport over a datagram socket.",
+        ),
         Method::fast::<Loop, _>(c"_open_stream", open_stream, c"A transport over a connected socket."),
         Method::one::<Loop, _>(c"_transport_of", transport_of, c"The transport that uses a descriptor."),
     ]

@@ -1,5 +1,8 @@
 //! The native types: handles, the loop, transports. No `unsafe` here: that is the kit's.
 
+pub(crate) mod addresses;
+pub(crate) mod datagram;
+pub(crate) mod datagram_host;
 pub(crate) mod dispatch;
 pub(crate) mod event_loop;
 pub(crate) mod extra;

@@ -21,14 +21,14 @@ use crate::kit::object::{
 use crate::kit::types::{This, new_object};
 use crate::kit::weak;
 
-static CONNECTION_MADE: Name = Name::new("connection_made");
+pub(super) static CONNECTION_MADE: Name = Name::new("connection_made");
 static DATA_RECEIVED: Name = Name::new("data_received");
 static GET_BUFFER: Name = Name::new("get_buffer");
 static BUFFER_UPDATED: Name = Name::new("buffer_updated");
 static EOF_RECEIVED: Name = Name::new("eof_received");
-static PAUSE_WRITING: Name = Name::new("pause_writing");
-static RESUME_WRITING: Name = Name::new("resume_writing");
-static CONNECTION_LOST: Name = Name::new("connection_lost");
+pub(super) static PAUSE_WRITING: Name = Name::new("pause_writing");
+pub(super) static RESUME_WRITING: Name = Name::new("resume_writing");
+pub(super) static CONNECTION_LOST: Name = Name::new("connection_lost");
 static PROTOCOL_FAILED: Imported = Imported::new("velodrome._support", "protocol_failed");
 static FAIL_WAITER: Imported = Imported::new("velodrome._support", "fail_empty_waiter");
 static ATTACH: Imported = Imported::new("velodrome._support", "attach");
@@ -85,7 +85,7 @@ pub(super) fn open(event_loop: This<'_, Loop>, descriptor: Descriptor, opening: 
     Ok(object)
 }
 
-fn refuse(error: &io::Error, fd: i32) -> Raised {
+pub(super) fn refuse(error: &io::Error, fd: i32) -> Raised {
     match error.kind() {
         io::ErrorKind::AlreadyExists => {
             runtime_error(&format!("File descriptor {fd} is used by a transport already"))
@@ -112,12 +112,13 @@ fn adopt(this: This<'_, Transport>, opening: Opening<'_>) -> Result<()> {
 }
 
 /// A callback of the protocol, in the context of the given slot.
-fn call(context: &Slot, protocol: &Slot, method: &Name, args: &[&Obj]) -> Result<Ref> {
+pub(super) fn call(context: &Slot, protocol: &Slot, method: &Name, args: &[&Obj]) -> Result<Ref> {
     let (Some(context), Some(protocol)) = (context.get(), protocol.get()) else { return Ok(none()) };
     let method = method.get()?;
     context::within(&context, || match args {
         [] => protocol.call_method(method, []),
         [only] => protocol.call_method(method, [only]),
+        [first, second] => protocol.call_method(method, [first, second]),
         _ => protocol.getattr(method)?.call(args),
     })
 }
@@ -198,7 +199,7 @@ fn receive_into(this: This<'_, Transport>, recv: Recv<'_>) -> Received {
 }
 
 /// Flow control callbacks: what they raise is reported, and the transport lives on.
-fn flow(this: This<'_, Transport>, called: Result<Ref>, what: &str) {
+pub(super) fn flow(transport: &Obj, called: Result<Ref>, what: &str) {
     if called.is_ok() {
         return;
     }
@@ -207,21 +208,22 @@ fn flow(this: This<'_, Transport>, called: Result<Ref>, what: &str) {
     }
     let Some(exception) = take_raised() else { return };
     let reported = crate::kit::object::string(what)
-        .and_then(|what| PROTOCOL_FAILED.get()?.call(&[this.object(), &exception, &what]));
+        .and_then(|what| PROTOCOL_FAILED.get()?.call(&[transport, &exception, &what]));
     if reported.is_err() {
         dispatch::leave();
     }
 }
 
-fn report_call(this: This<'_, Transport>, method: &Name, argument: &Obj) {
-    let event_loop = this.event_loop.get();
+/// A callback of the protocol raised: report it as the loop reports any callback.
+pub(super) fn report_call(event_loop: &Slot, protocol: &Slot, method: &Name, args: &[&Obj]) {
+    let event_loop = event_loop.get();
     let Some(event_loop) = event_loop.as_deref().and_then(Loop::of) else { return };
-    let protocol = this.protocol.get_or_none();
+    let protocol = protocol.get_or_none();
     let callback = match method.get() {
         Ok(name) => keep_error(|| protocol.getattr(name)),
         Err(Raised) => None,
     };
-    dispatch::call_failed(event_loop, callback.as_deref().unwrap_or(&protocol), &[argument]);
+    dispatch::call_failed(event_loop, callback.as_deref().unwrap_or(&protocol), args);
 }
 
 /// Run `body` with the pending exception put aside.
@@ -291,7 +293,7 @@ impl Protocol for Host {
     fn connection_made(&self) {
         self.with((), |this| {
             if call(&this.opened_context, &this.protocol, &CONNECTION_MADE, &[this.object()]).is_err() {
-                report_call(this, &CONNECTION_MADE, this.object());
+                report_call(&this.event_loop, &this.protocol, &CONNECTION_MADE, &[this.object()]);
             }
         });
     }
@@ -321,14 +323,14 @@ impl Protocol for Host {
             // In the context of whoever writes, which may be the protocol's own.
             let protocol = this.protocol.get_or_none();
             let called = PAUSE_WRITING.get().and_then(|method| protocol.call_method(method, []));
-            flow(this, called, "protocol.pause_writing() failed");
+            flow(this.object(), called, "protocol.pause_writing() failed");
         });
     }
 
     fn resume_writing(&self) {
         self.with((), |this| {
             let called = call(&this.read_context, &this.protocol, &RESUME_WRITING, &[]);
-            flow(this, called, "protocol.resume_writing() failed");
+            flow(this.object(), called, "protocol.resume_writing() failed");
         });
     }
 
@@ -367,7 +369,7 @@ impl Protocol for Host {
             let reason = reason(this, error);
             let context = if this.lost_context.is_empty() { &this.read_context } else { &this.lost_context };
             if call(context, &this.protocol, &CONNECTION_LOST, &[&reason]).is_err() {
-                report_call(this, &CONNECTION_LOST, &reason);
+                report_call(&this.event_loop, &this.protocol, &CONNECTION_LOST, &[&*reason]);
             }
             let_go(this);
         });

@@ -9,9 +9,11 @@ use std::rc::Rc;
 
 use velodrome_engine::reactor::Source;
 use velodrome_engine::sys::Peer;
+use velodrome_engine::transport::flow_control::LimitsError;
 use velodrome_engine::transport::stream::{Refused, Stream};
 use velodrome_engine::transport::write_queue::Chunk;
 
+use super::datagram::DatagramTransport;
 use super::event_loop::Loop;
 use super::stream_host::Host;
 use super::{dispatch, extra};
@@ -28,16 +30,16 @@ use crate::kit::types::{Layout, Native, This, Visit, held, make_type as make_nat
 static BUFFERED_PROTOCOL: Imported = Imported::new("asyncio.protocols", "BufferedProtocol");
 static STREAM_PROTOCOL: Imported = Imported::new("asyncio.streams", "StreamReaderProtocol");
 static ADOPT_STREAMS: Imported = Imported::new("velodrome._streams", "adopt");
-static FATAL_ERROR: Imported = Imported::new("velodrome._support", "fatal_error");
-static TOO_MANY_WRITES: Imported = Imported::new("velodrome._support", "too_many_writes");
-static UNCLOSED: Imported = Imported::new("velodrome._support", "unclosed_transport");
+pub(super) static FATAL_ERROR: Imported = Imported::new("velodrome._support", "fatal_error");
+pub(super) static TOO_MANY_WRITES: Imported = Imported::new("velodrome._support", "too_many_writes");
+pub(super) static UNCLOSED: Imported = Imported::new("velodrome._support", "unclosed_transport");
 static SENDFILE_MODE: Imported = Imported::new("velodrome._support", "SENDFILE_MODE");
 static HIGH: Name = Name::new("high");
 static SET_RESULT: Name = Name::new("set_result");
 static DONE: Name = Name::new("done");
 
 /// asyncio's LOG_THRESHOLD_FOR_CONNLOST_WRITES: so many writes to a dead connection are forgiven silently.
-const FORGIVEN_WRITES: usize = 5;
+pub(super) const FORGIVEN_WRITES: usize = 5;
 
 static ASYNCIO_TRANSPORT: Imported = Imported::new("asyncio.transports", "Transport");
 
@@ -50,7 +52,7 @@ pub(super) fn transport_in(source: &dyn Source) -> Option<Ref> {
     let mut found = None;
     source.owner(&mut |object| {
         let object = held(object);
-        if This::<Transport>::of(&object).is_some() {
+        if This::<Transport>::of(&object).is_some() || This::<DatagramTransport>::of(&object).is_some() {
             found = Some(object);
         }
     });
@@ -306,13 +308,22 @@ fn get_write_buffer_limits(this: This<'_, Transport>) -> Result<Ref> {
 }
 
 fn set_write_buffer_limits(this: This<'_, Transport>, args: Args<'_>) -> Result<Ref> {
+    let stream = this.stream()?;
+    set_limits(args, |high, low| stream.set_write_limits(Some(high), Some(low)))
+}
+
+/// The marks of flow control as any transport is given them.
+pub(super) fn set_limits(
+    args: Args<'_>,
+    set: impl FnOnce(usize, usize) -> std::result::Result<(), LimitsError>,
+) -> Result<Ref> {
     let [high, low] = args.parse("set_write_buffer_limits", [HIGH.get()?, LOW.get()?])?;
     let (high, low) = (number(high)?, number(low)?);
     let high = high.unwrap_or_else(|| low.map_or(DEFAULT_HIGH, |low| 4.0 * low));
     let low = low.unwrap_or_else(|| (high / 4.0).floor());
     // Any number will do, as for asyncio; what is too large to count bytes is no limit.
     let in_order = high >= low && low >= 0.0;
-    if !in_order || this.stream()?.set_write_limits(Some(high as usize), Some(low as usize)).is_err() {
+    if !in_order || set(high as usize, low as usize).is_err() {
         let text = format!("high ({high}) must be >= low ({low}) must be >= 0");
         return Err(value_error(&text));
     }

@@ -34,7 +34,7 @@ pub enum Descriptor {
 }
 
 impl Descriptor {
-    fn number(&self) -> RawFd {
+    pub(super) fn number(&self) -> RawFd {
         match self {
             Self::Owned(fd) => fd.as_raw_fd(),
             Self::Lent(fd) => *fd,
