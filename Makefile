@@ -176,6 +176,23 @@ torture: need-python $(VENV)/.tools  ## nothing stays alive after any test; shor
 	$(call say,Each system call fails in turn)
 	$(instrumented) $(VENV)/bin/python tests/torture/nth_call.py
 
+.PHONY: loom
+loom:  ## every interleaving of what threads share, by loom
+	$(call say,loom)
+	RUSTFLAGS='--cfg loom' cargo test --release --target-dir '$(TARGET)/loom' -p velodrome-engine -p velodrome --lib model
+
+# Leaks are looked for as well: on this target AddressSanitizer brings LeakSanitizer along.
+.PHONY: sanitize
+sanitize:  ## the tests of engine and Rust face under AddressSanitizer (needs the nightly toolchain)
+	$(call say,AddressSanitizer)
+	RUSTFLAGS='-Zsanitizer=address' cargo +nightly test --target x86_64-unknown-linux-gnu \
+		--target-dir '$(TARGET)/sanitize' -p velodrome-engine -p velodrome --lib --tests $(ARGS)
+
+.PHONY: bench-rust
+bench-rust:  ## the Rust face against tokio, compio and smol
+	cargo build --release --manifest-path benchmarks/rust/Cargo.toml --target-dir '$(TARGET)/bench-rust'
+	python3 benchmarks/rust/run.py --program '$(TARGET)/bench-rust/release/velodrome-bench' $(ARGS)
+
 .PHONY: bench
 bench: need-python $(VENV)/.built  ## against asyncio, uvloop and others: the whole table
 	$(VENV)/bin/python benchmarks/run.py --python '$(call path_of,$(ONE))' $(ARGS)

@@ -30,7 +30,12 @@ impl Clock {
     /// A clock that stands still at zero until its other half moves it.
     pub fn manual() -> (Self, ManualClock) {
         let hand = ManualClock::default();
-        (Self(Source::Manual(hand.clone())), hand)
+        (hand.clock(), hand)
+    }
+
+    /// Whether somebody moves it by hand, so that waiting in the kernel makes no time pass.
+    pub fn is_manual(&self) -> bool {
+        matches!(self.0, Source::Manual(_))
     }
 
     /// Nanoseconds since this clock's epoch.
@@ -56,6 +61,11 @@ impl ManualClock {
     /// Moves the clock on by `ns`; it stops at the end of time instead of beginning anew.
     pub fn advance(&self, ns: u64) {
         self.0.set(self.0.get().saturating_add(ns));
+    }
+
+    /// The clock that it moves.
+    pub fn clock(&self) -> Clock {
+        Clock(Source::Manual(self.clone()))
     }
 
     /// What the clock shows.
@@ -88,6 +98,7 @@ mod tests {
     #[test]
     fn a_manual_clock_moves_only_by_hand() {
         let (clock, hand) = Clock::manual();
+        assert!(clock.is_manual() && !Clock::monotonic().is_manual());
         assert_eq!(clock.now(), 0);
         hand.set(40);
         hand.advance(2);

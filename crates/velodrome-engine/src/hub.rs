@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
+use std::task::Waker;
 
 use crate::clock::Clock;
 use crate::reactor::Reactor;
@@ -61,6 +62,20 @@ impl Hub {
     /// Take back what has not become due. The caller drops it: its drop may run foreign code.
     pub fn cancel_timer(&self, key: TimerKey) -> Option<Runnable> {
         self.timers.borrow_mut().cancel(key)
+    }
+
+    /// Let the timer of `key` wake `waker`, if it does not already. False if it is no longer pending.
+    #[inline]
+    pub fn rearm(&self, key: TimerKey, waker: &Waker) -> bool {
+        match self.timers.borrow().get(key) {
+            None => return false,
+            Some(there) if there.will_wake(waker) => return true,
+            Some(_) => {}
+        }
+        // Foreign code runs when a waker is cloned, and when the old one is dropped: nothing is borrowed then.
+        let runnable = Runnable::from_waker(waker.clone());
+        let replaced = self.timers.borrow_mut().replace(key, runnable);
+        replaced.is_ok()
     }
 
     /// The deadline of the timer that is due next.
@@ -233,6 +248,17 @@ mod tests {
         world.hand.set(10);
         world.settle();
         assert!(log.take().is_empty());
+    }
+
+    #[test]
+    fn a_timer_wakes_the_last_waker_it_was_given() {
+        let (world, log) = (World::new(), Log::default());
+        let key = world.hub().call_at(10, says(&log, "not any more"));
+        assert!(world.hub().rearm(key, Waker::noop()) && world.hub().rearm(key, Waker::noop()));
+        world.hand.set(10);
+        world.settle();
+        assert!(log.take().is_empty());
+        assert!(!world.hub().rearm(key, Waker::noop()), "it has rung");
     }
 
     #[test]

@@ -10,8 +10,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
 use std::mem::ManuallyDrop;
+use std::ptr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{RawWakerVTable, Waker};
 
 /// What a [`Runnable`] carries: three machine words whose meaning only its vtable knows.
 pub type Words = [*mut (); 3];
@@ -91,6 +93,23 @@ impl Runnable {
         Self { vtable, words }
     }
 
+    /// A callback that wakes `waker`. Neither allocates nor counts.
+    pub fn from_waker(waker: Waker) -> Self {
+        let waker = ManuallyDrop::new(waker);
+        let words =
+            [waker.data().cast_mut(), ptr::from_ref(waker.vtable()).cast_mut().cast(), ptr::null_mut()];
+        Self { vtable: &WAKING, words }
+    }
+
+    /// Whether this callback was made of a waker that wakes the same as `waker`.
+    #[must_use]
+    pub fn will_wake(&self, waker: &Waker) -> bool {
+        let [data, vtable, _] = self.words;
+        ptr::eq(self.vtable, &WAKING)
+            && ptr::eq(data, waker.data())
+            && ptr::eq(vtable.cast(), ptr::from_ref(waker.vtable()))
+    }
+
     /// Run it.
     pub fn run(self) {
         let this = ManuallyDrop::new(self);
@@ -111,6 +130,18 @@ impl Runnable {
     }
 }
 
+/// The words are a waker's.
+static WAKING: RunnableVTable = RunnableVTable {
+    run: |words| waker_of(words).wake(),
+    drop: |words| drop(waker_of(words)),
+    visit: |_, _| {},
+};
+
+fn waker_of([data, vtable, _]: Words) -> Waker {
+    // SAFETY: from_waker took the words out of a waker, which it forgot, so they own its count.
+    unsafe { Waker::new(data, &*vtable.cast::<RawWakerVTable>()) }
+}
+
 impl Drop for Runnable {
     fn drop(&mut self) {
         // SAFETY: run() never lets a runnable reach drop, so the words are still owned here, for the last time.
@@ -128,7 +159,7 @@ impl fmt::Debug for Runnable {
 #[derive(Debug)]
 pub struct SendRunnable(Runnable);
 
-// SAFETY: from_arc, the only way to make one, takes only what is Send and Sync.
+// SAFETY: from_arc takes only what is Send and Sync; who calls from_raw promises the same.
 unsafe impl Send for SendRunnable {}
 
 /// Something shared between threads that can be run on the loop's: a task that another thread wakes.
@@ -143,6 +174,15 @@ impl SendRunnable {
         let ptr = Arc::into_raw(arc).cast_mut().cast::<()>();
         let words = [ptr, std::ptr::null_mut(), std::ptr::null_mut()];
         Self(Runnable { vtable: &ArcVTable::<T>::VTABLE, words })
+    }
+
+    /// A callback made of words that only its vtable understands.
+    ///
+    /// # Safety
+    /// As [`Runnable::from_raw`], and besides: the words may be sent to another thread, run on the loop's, and dropped
+    /// on any.
+    pub const unsafe fn from_raw(vtable: &'static RunnableVTable, words: Words) -> Self {
+        Self(Runnable { vtable, words })
     }
 
     /// Back to a plain runnable, on the thread of the loop.
@@ -254,6 +294,9 @@ impl ReadyQueue {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
     use super::*;
 
     struct Note {
@@ -315,6 +358,25 @@ mod tests {
         let _ = queue.run_batch();
         assert_eq!((again.runs.get(), queue.len()), (1, 1));
         drop(queue.take());
+    }
+
+    #[test]
+    fn a_waker_is_woken_once_or_dropped() {
+        struct Count(AtomicUsize);
+        impl Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let count = Arc::new(Count(AtomicUsize::new(0)));
+        let waker = Waker::from(Arc::clone(&count));
+        let (run, drop_it) = (Runnable::from_waker(waker.clone()), Runnable::from_waker(waker.clone()));
+        assert!(run.will_wake(&waker) && !run.will_wake(Waker::noop()));
+        assert!(!note(&Rc::default(), 1).will_wake(&waker));
+        run.run();
+        drop(drop_it);
+        drop(waker);
+        assert_eq!((count.0.load(Ordering::Relaxed), Arc::strong_count(&count)), (1, 1));
     }
 
     #[test]

@@ -35,17 +35,35 @@
 //! | `task.cancel()`, `CancelledError` | [`Task::cancel`], [`TaskError`] |
 //! | `asyncio.sleep(0.5)` | [`sleep`]`(Duration::from_millis(500))` |
 //! | `asyncio.sleep(0)` | [`yield_now`]`()` |
+//! | `async with asyncio.TaskGroup() as group` | [`task_group`]`(async \|group\| …)` |
+//! | `asyncio.gather(a, b)` | [`gather!`]`(a, b)`, [`join_all`]`(list)` |
+//! | `asyncio.wait(tasks, return_when=FIRST_COMPLETED)` | [`wait`]`(tasks, `[`FirstCompleted`]`)` |
+//! | `asyncio.shield(work())` | [`shield`]`(work())` |
+//! | `asyncio.to_thread(work)` | [`to_thread`]`(work)`, [`spawn_blocking`]`(work)` |
+//! | `asyncio.run_coroutine_threadsafe(work(), loop)` | [`Handle::spawn`]`(work())` |
+//! | `loop.call_soon_threadsafe(work)` | [`Handle::call_soon`]`(work)` |
+//! | `asyncio.timeout_at(when)`, `loop.time()` | [`timeout_at`]`(when, work())`, [`Instant::now`]`()` |
+//! | `Event`, `Lock`, `Semaphore`, `Condition`, `Queue` | the same in [`sync`] |
 //! | `asyncio.wait_for(work(), 5)` | [`timeout`]`(Duration::from_secs(5), work())` |
 //! | `asyncio.open_connection(host, port)` | [`open_connection`]`(host, port)` |
 //! | `asyncio.start_server(handler, host, port)` | [`start_server`]`(handler, host, port)` |
 //! | `loop.set_exception_handler(report)` | [`Builder::on_error`] |
 
+#[cfg(not(all(loom, test)))]
+#[path = "atomics_std.rs"]
+mod atomics;
+#[cfg(all(loom, test))]
+#[path = "atomics_loom.rs"]
+mod atomics;
 mod local;
 mod net;
 mod runtime;
 mod streams;
+pub mod sync;
 mod task;
+mod threads;
 mod time;
+mod together;
 mod unhandled;
 mod waiting;
 
@@ -63,7 +81,18 @@ pub use streams::writer::StreamWriter;
 pub use task::error::TaskError;
 pub use task::yielding::yield_now;
 pub use task::{Task, spawn};
-pub use time::{Elapsed, Sleep, sleep, timeout};
+pub use threads::handle::Handle;
+pub use threads::parking::block_on;
+pub use threads::pool::{spawn_blocking, to_thread};
+pub use threads::remote::RemoteTask;
+pub use time::instant::Instant;
+pub use time::interval::{Interval, MissedTicks, interval};
+pub use time::{Elapsed, Sleep, sleep, sleep_until, timeout, timeout_at};
+pub use together::gather::Gather;
+pub use together::group::{Failure, GroupError, TaskGroup, task_group};
+pub use together::join_all::{JoinAll, join_all};
+pub use together::shield::shield;
+pub use together::wait::{All, FirstCompleted, FirstError, ReturnWhen, Wait, Waited, wait};
 pub use unhandled::Unhandled;
 
 /// The project's README, whose Rust example is compiled and run with the other tests.

@@ -9,14 +9,17 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use velodrome_engine::clock::ManualClock;
 use velodrome_engine::driver::Timeout;
 use velodrome_engine::event_loop::EventLoop;
 use velodrome_engine::hub::Hub;
 use velodrome_engine::net::Resolver;
-use velodrome_engine::ready::{Run, Runnable};
 
+use crate::atomics::set_here;
 use crate::task::table::Table;
-use crate::task::waker::{MAIN, TaskWaker};
+use crate::task::waker::MainWaker;
+use crate::task::{Door, TaskRef};
+use crate::threads::pool::Pool;
 use crate::unhandled::{OnError, Unhandled};
 
 thread_local! {
@@ -29,6 +32,14 @@ thread_local! {
 /// interval of 61 is of the same order. A batch is never cut, so one that is larger is followed by a look at once.
 const CREDIT: usize = 64;
 
+/// From so many timers on they are waited for together: a thousand that end within a second would otherwise wake the
+/// loop a thousand times, at the price of a system call and a switch of contexts each.
+const MANY_TIMERS: usize = 1000;
+
+/// How long a wait lasts at least where there are [`MANY_TIMERS`], in nanoseconds: a millisecond, which is what asyncio's
+/// waits are rounded up to always, and tokio's.
+const TOGETHER: u64 = 1_000_000;
+
 /// An engine's loop, and what futures need beside it.
 pub(crate) struct Local {
     event_loop: Rc<EventLoop>,
@@ -39,18 +50,30 @@ pub(crate) struct Local {
     credit: Cell<usize>,
     /// Made when a name is first looked up: most programs connect to numbers, or not at all.
     resolver: OnceCell<Resolver>,
-    on_error: OnError,
+    /// Made when something is first to block.
+    pool: OnceCell<Pool>,
+    settings: Settings,
+}
+
+/// What a [`Builder`](crate::Builder) decides beside the engine.
+pub(crate) struct Settings {
+    pub(crate) on_error: OnError,
+    pub(crate) name: String,
+    pub(crate) blocking_threads: Option<usize>,
+    /// Time is moved by this when there is nothing else to do.
+    pub(crate) paused: Option<ManualClock>,
 }
 
 impl Local {
-    pub(crate) fn new(event_loop: Rc<EventLoop>, on_error: OnError) -> Rc<Self> {
+    pub(crate) fn new(event_loop: Rc<EventLoop>, settings: Settings) -> Rc<Self> {
         Rc::new(Self {
             event_loop,
             tasks: Table::default(),
             main_due: Cell::new(false),
             credit: Cell::new(0),
             resolver: OnceCell::new(),
-            on_error,
+            pool: OnceCell::new(),
+            settings,
         })
     }
 
@@ -62,34 +85,26 @@ impl Local {
         self.resolver.get_or_init(Resolver::new)
     }
 
-    /// A waker for whatever `index` stands for on this loop.
-    pub(crate) fn new_waker(&self, index: usize) -> Arc<TaskWaker> {
-        TaskWaker::new(Arc::clone(self.event_loop.inbox()), index)
+    pub(crate) fn pool(&self) -> &Pool {
+        self.pool.get_or_init(|| Pool::new(self.settings.blocking_threads, &self.settings.name))
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    /// How other threads reach this loop.
+    pub(crate) fn door(&self) -> &Door {
+        self.event_loop.inbox()
+    }
+
+    /// A waker for the future that is given to `block_on`.
+    pub(crate) fn new_main_waker(&self) -> Arc<MainWaker> {
+        MainWaker::new(Door::clone(self.door()))
     }
 
     pub(crate) fn report(&self, error: &Unhandled) {
-        (self.on_error)(error);
-    }
-
-    /// Queue what `waker` wakes, unless it is queued already.
-    pub(crate) fn wake(self: &Rc<Self>, waker: &Arc<TaskWaker>) {
-        match waker.index() {
-            MAIN => self.main_due.set(true),
-            index if self.tasks.mark_woken(index, waker) => self.queue(index),
-            _ => {}
-        }
-    }
-
-    pub(crate) fn queue(self: &Rc<Self>, index: usize) {
-        self.hub().ready.push(Runnable::from_rc(Rc::clone(self), index));
-    }
-
-    /// A wake-up from another thread has come to its turn in the ready queue.
-    pub(crate) fn arrived(self: &Rc<Self>, waker: &Arc<TaskWaker>) {
-        match waker.index() {
-            MAIN => self.main_due.set(true),
-            index => self.tasks.run_woken(self, index, waker),
-        }
+        (self.settings.on_error)(error);
     }
 
     /// Make the main future due, as it is to begin with.
@@ -118,15 +133,47 @@ impl Local {
     /// Ask the kernel, the clock and other threads what is due; wait for them unless something is already.
     fn ask(&self, due: bool) -> io::Result<()> {
         let (engine, hub) = (&self.event_loop, self.hub());
-        let timeout = if due { Timeout::Zero } else { engine.timeout(hub.clock.now()) };
+        let timeout = if due { Timeout::Zero } else { self.patience() };
         if timeout != Timeout::Zero {
             hub.ready.shrink();
         }
-        engine.wait(timeout)?;
-        engine.dispatch();
+        self.wait(timeout)?;
         engine.expire(hub.clock.now());
         self.credit.set(CREDIT);
         Ok(())
+    }
+
+    /// Wait in the kernel; or, where time is paused and nothing has happened, move it to the next deadline.
+    fn wait(&self, timeout: Timeout) -> io::Result<()> {
+        let engine = &self.event_loop;
+        let (Some(hand), Timeout::After(nanos)) = (&self.settings.paused, timeout) else {
+            engine.wait(timeout)?;
+            engine.dispatch();
+            return Ok(());
+        };
+        engine.wait(Timeout::Zero)?;
+        engine.dispatch();
+        if !self.main_due.get() && self.hub().ready.is_empty() {
+            if self.pool.get().is_some_and(Pool::is_busy) {
+                // What comes of that counts as happening now, however long it takes.
+                engine.wait(Timeout::Never)?;
+                engine.dispatch();
+            } else {
+                hand.advance(nanos);
+            }
+        }
+        Ok(())
+    }
+
+    /// How long to wait. Where timers are many, they are not waited for one by one.
+    fn patience(&self) -> Timeout {
+        let hub = self.hub();
+        match self.event_loop.timeout(hub.clock.now()) {
+            Timeout::After(nanos) if hub.timer_count() >= MANY_TIMERS && !hub.clock.is_manual() => {
+                Timeout::After(nanos.max(TOGETHER))
+            }
+            timeout => timeout,
+        }
     }
 
     /// Cancel what is left, let transports that closed say so, then let go of the engine.
@@ -134,14 +181,11 @@ impl Local {
         let _entered = Entered::swap(Rc::clone(self));
         self.tasks.close();
         let _ = self.event_loop.run_ready();
+        // First the door: who waits on a thread of the pool for a task of this loop would wait for ever.
         self.event_loop.close();
-    }
-}
-
-impl Run for Local {
-    /// A task's turn.
-    fn run(self: Rc<Self>, index: usize) {
-        self.tasks.run(&self, index);
+        if let Some(pool) = self.pool.get() {
+            pool.shut_down();
+        }
     }
 }
 
@@ -155,28 +199,51 @@ pub(crate) fn require(what: &str) -> io::Result<Rc<Local>> {
     current().ok_or_else(|| io::Error::other(format!("{what} needs a running event loop: {CALL_RUN}")))
 }
 
+/// An error where a loop runs on this thread.
+pub(crate) fn refuse_within() -> io::Result<()> {
+    if current().is_none() {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::Deadlock,
+        "an event loop runs on this thread already, and would stand still meanwhile: \
+         await the future instead, or spawn it",
+    ))
+}
+
 /// What to do about there being no loop.
 pub(crate) const CALL_RUN: &str = "call it from a future that velodrome::run runs";
 
-/// Wake `waker` without leaving this thread. False if its loop does not run here.
-pub(crate) fn wake_here(waker: &Arc<TaskWaker>) -> bool {
-    with_loop_of(waker, |local| local.wake(waker))
-}
-
-/// A wake-up that travelled has arrived.
-pub(crate) fn arrive(waker: &Arc<TaskWaker>) {
-    // Not within `with_loop_of`: this polls a task, which may do anything.
-    if let Some(local) = current().filter(|local| waker.is_of(local.event_loop.inbox())) {
-        local.arrived(waker);
+/// Do something with the loop that runs on this thread, if one does. It must run no foreign code.
+pub(crate) fn with<R>(act: impl FnOnce(Option<&Rc<Local>>) -> R) -> R {
+    if CURRENT.try_with(|_| ()).is_err() {
+        // The thread ends, and its loop is gone.
+        return act(None);
     }
+    CURRENT.with(|current| act(current.borrow().as_ref()))
 }
 
-fn with_loop_of(waker: &Arc<TaskWaker>, wake: impl FnOnce(&Rc<Local>)) -> bool {
-    let woken = CURRENT.try_with(|current| {
-        let current = current.borrow();
-        current.as_ref().filter(|local| waker.is_of(local.event_loop.inbox())).map(wake)
+/// Make the main future due without leaving this thread. False if its loop does not run here.
+pub(crate) fn wake_main_here(door: &Door) -> bool {
+    with(|local| {
+        let local = local.filter(|local| Arc::ptr_eq(local.door(), door));
+        local.inspect(|local| local.wake_main()).is_some()
+    })
+}
+
+/// Put a task of the loop that runs here into its queue.
+pub(crate) fn queue(task: TaskRef) {
+    with(move |local| {
+        if let Some(local) = local {
+            local.hub().ready.push(task.into_runnable());
+        }
     });
-    woken.is_ok_and(|woken| woken.is_some())
+}
+
+/// A task of the loop that runs here is over.
+pub(crate) fn forget(task: &TaskRef) {
+    // The count goes when nothing is borrowed.
+    let _ours = with(|local| local.and_then(|local| local.tasks.forget(task.index())));
 }
 
 /// While it lives, its loop is the one of this thread.
@@ -188,25 +255,26 @@ impl Entered {
     /// # Errors
     /// Deadlock, if a loop runs on this thread already: it would wait for the inner one.
     pub(crate) fn run(local: Rc<Local>) -> io::Result<Self> {
-        if current().is_some() {
-            return Err(io::Error::new(
-                io::ErrorKind::Deadlock,
-                "an event loop runs on this thread already, and would stand still meanwhile: \
-                 await the future instead, or spawn it",
-            ));
-        }
+        refuse_within()?;
         Ok(Self::swap(local))
     }
 
     /// Put `local` in the place of what ran before.
     fn swap(local: Rc<Local>) -> Self {
+        set_here(address(&local));
         Self(CURRENT.with(|current| current.replace(Some(local))))
     }
+}
+
+/// What tells loops apart.
+fn address(local: &Rc<Local>) -> *const () {
+    Arc::as_ptr(local.door()).cast()
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
         let before = self.0.take();
+        set_here(before.as_ref().map_or(std::ptr::null(), address));
         // The one that leaves is dropped when nothing is borrowed: it may be the last to hold its loop.
         let _left = CURRENT.try_with(|current| current.replace(before));
     }

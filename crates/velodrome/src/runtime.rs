@@ -7,12 +7,13 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use velodrome_engine::clock::Clock;
+use velodrome_engine::clock::{Clock, ManualClock};
 use velodrome_engine::driver::Driver;
 use velodrome_engine::event_loop::EventLoop;
 
-use crate::local::{Entered, Local};
-use crate::task::waker::MAIN;
+use crate::local::{Entered, Local, Settings};
+use crate::task::Door;
+use crate::threads::handle::Handle;
 use crate::unhandled::{OnError, Unhandled, to_stderr};
 
 /// Run `future` on a new event loop until it is done, then cancel what it left behind: `asyncio.run`.
@@ -62,11 +63,17 @@ impl Runtime {
 
     /// Run `future` until it is done.
     ///
+    /// ```
+    /// let runtime = velodrome::Runtime::new()?;
+    /// assert_eq!(runtime.block_on(async { 7 })?, 7);
+    /// # std::io::Result::Ok(())
+    /// ```
+    ///
     /// # Errors
     /// `Deadlock` from within a running loop; what the kernel says should waiting fail.
     pub fn block_on<F: Future>(&self, future: F) -> io::Result<F::Output> {
         let _entered = Entered::run(Rc::clone(&self.local))?;
-        let waker = Waker::from(self.local.new_waker(MAIN));
+        let waker = Waker::from(self.local.new_main_waker());
         let mut context = Context::from_waker(&waker);
         let mut future = pin!(future);
         self.local.wake_main();
@@ -78,6 +85,33 @@ impl Runtime {
             }
             self.local.turn()?;
         }
+    }
+}
+
+impl Runtime {
+    /// This loop, for other threads.
+    ///
+    /// ```
+    /// let runtime = velodrome::Runtime::new()?;
+    /// let handle = runtime.handle();
+    /// drop(runtime);
+    /// assert!(!handle.call_soon(|| ()), "it is over");
+    /// # std::io::Result::Ok(())
+    /// ```
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Handle::new(Door::clone(self.local.door()))
+    }
+
+    /// What it is called: see [`Builder::name`].
+    ///
+    /// ```
+    /// assert_eq!(velodrome::Runtime::new()?.name(), "velodrome");
+    /// # std::io::Result::Ok(())
+    /// ```
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.local.name()
     }
 }
 
@@ -112,6 +146,9 @@ pub struct Builder {
     driver: Option<Driver>,
     clock: Option<Clock>,
     on_error: Option<OnError>,
+    name: Option<String>,
+    blocking_threads: Option<usize>,
+    paused: Option<ManualClock>,
 }
 
 impl Builder {
@@ -136,6 +173,56 @@ impl Builder {
         self
     }
 
+    /// Let time stand still, and move to the next deadline by itself whenever there is nothing else to do: for tests, in
+    /// which an hour is over at once and no sleep is inexact. `hand` moves it besides.
+    ///
+    /// The kernel is asked as ever, so streams work. What it takes for something to arrive from outside the process is no
+    /// time on this clock, so a time-out beside it comes at once; waiting for [`spawn_blocking`](crate::spawn_blocking)
+    /// keeps time from moving.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use velodrome::{Builder, ManualClock};
+    ///
+    /// let hand = ManualClock::default();
+    /// let runtime = Builder::new().paused(&hand).build()?;
+    /// runtime.block_on(velodrome::sleep(Duration::from_secs(3600)))?;
+    /// assert_eq!(Duration::from_nanos(hand.now()), Duration::from_secs(3600));
+    /// # std::io::Result::Ok(())
+    /// ```
+    #[must_use]
+    pub fn paused(mut self, hand: &ManualClock) -> Self {
+        self.clock = Some(hand.clock());
+        self.paused = Some(hand.clone());
+        self
+    }
+
+    /// Call the runtime so, instead of `velodrome`; its threads are called after it.
+    ///
+    /// ```
+    /// let runtime = velodrome::Builder::new().name("crawler").build()?;
+    /// assert_eq!(runtime.name(), "crawler");
+    /// # std::io::Result::Ok(())
+    /// ```
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// So many threads at most for [`spawn_blocking`](crate::spawn_blocking), instead of asyncio's number: four more
+    /// than there are processors, but no more than 32. They are started when they are needed.
+    ///
+    /// ```
+    /// let runtime = velodrome::Builder::new().blocking_threads(1).build()?;
+    /// # std::io::Result::Ok(())
+    /// ```
+    #[must_use]
+    pub fn blocking_threads(mut self, threads: usize) -> Self {
+        self.blocking_threads = Some(threads);
+        self
+    }
+
     /// Tell `report` of errors that have no caller, as those of a server's connections, instead of the standard error
     /// stream: asyncio's `set_exception_handler`. A panic goes to the panic hook, as ever.
     #[must_use]
@@ -151,7 +238,13 @@ impl Builder {
     pub fn build(self) -> io::Result<Runtime> {
         let driver = self.driver.map_or_else(Driver::from_env, Ok)?;
         let engine = EventLoop::with(driver, self.clock.unwrap_or_else(Clock::monotonic))?;
-        Ok(Runtime { local: Local::new(Rc::new(engine), self.on_error.unwrap_or_else(to_stderr)) })
+        let settings = Settings {
+            on_error: self.on_error.unwrap_or_else(to_stderr),
+            name: self.name.unwrap_or_else(|| "velodrome".into()),
+            blocking_threads: self.blocking_threads,
+            paused: self.paused,
+        };
+        Ok(Runtime { local: Local::new(Rc::new(engine), settings) })
     }
 }
 

@@ -39,6 +39,14 @@ impl Waiter {
     }
 }
 
+impl Waiter {
+    /// Nobody waits any more.
+    pub(crate) fn clear(&self) {
+        self.waiting.set(false);
+        self.waker.take();
+    }
+}
+
 /// A place for any number.
 #[derive(Default)]
 pub(crate) struct Waiters(RefCell<Vec<Waker>>);

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use support::{Flag, Log, imagine, really, settle, time_of, unreal, wait_until_dropped};
-use velodrome::{Elapsed, sleep, spawn, timeout};
+use velodrome::{Elapsed, Instant, MissedTicks, interval, sleep, spawn, timeout, timeout_at};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -145,4 +145,91 @@ fn a_hundred_thousand_sleepers() {
         }
     });
     assert_eq!(elapsed, Duration::from_micros(999));
+}
+
+#[test]
+fn ticks_are_a_period_apart_however_long_the_work_takes() {
+    imagine(async {
+        let (begin, mut ticks) = (Instant::now(), interval(SECOND));
+        for number in 0..4 {
+            assert_eq!(ticks.tick().await - begin, SECOND * number);
+            sleep(Duration::from_millis(300)).await;
+        }
+    });
+}
+
+/// When ticks come (in tenths of a second) if the first is worked on for three and a half periods.
+fn after_a_long_job(missed: MissedTicks) -> Vec<u128> {
+    imagine(async {
+        let (begin, mut ticks) = (Instant::now(), interval(SECOND).on_missed(missed));
+        ticks.tick().await;
+        sleep(Duration::from_millis(3500)).await;
+        let mut came = Vec::new();
+        for _ in 0..5 {
+            ticks.tick().await;
+            came.push(begin.elapsed().as_millis() / 100);
+        }
+        came
+    })
+}
+
+#[test]
+fn missed_ticks_come_at_once_or_not_at_all_or_late() {
+    assert_eq!(after_a_long_job(MissedTicks::Burst), [35, 35, 35, 40, 50]);
+    assert_eq!(after_a_long_job(MissedTicks::Skip), [35, 40, 50, 60, 70]);
+    assert_eq!(after_a_long_job(MissedTicks::Delay), [35, 45, 55, 65, 75]);
+}
+
+#[test]
+fn a_tick_that_was_given_up_is_the_next_ones() {
+    imagine(async {
+        let (begin, mut ticks) = (Instant::now(), interval(SECOND * 2));
+        ticks.tick().await;
+        assert!(timeout(SECOND, ticks.tick()).await.is_err());
+        assert_eq!(ticks.tick().await - begin, SECOND * 2);
+        ticks.reset();
+        assert_eq!(ticks.tick().await - begin, SECOND * 4);
+    });
+}
+
+#[test]
+fn a_sleep_that_is_reset_ends_then_and_may_begin_again() {
+    let took = time_of(async {
+        let begin = Instant::now();
+        let mut nap = sleep(SECOND * 100);
+        assert!(timeout(SECOND, &mut nap).await.is_err());
+        assert_eq!(nap.deadline(), Some(begin + SECOND * 100));
+        nap.reset(begin + SECOND * 3);
+        (&mut nap).await;
+        assert_eq!(begin.elapsed(), SECOND * 3);
+        nap.reset(begin + SECOND * 5);
+        nap.await;
+        assert_eq!(timeout_at(begin + SECOND * 6, pending::<()>()).await.unwrap_err().after(), SECOND);
+    });
+    assert_eq!(took, SECOND * 6);
+}
+
+#[test]
+fn a_sleep_wakes_the_task_that_polled_it_last() {
+    imagine(async {
+        let mut nap = Box::pin(sleep(SECOND));
+        poll_fn(|cx| {
+            assert!(nap.as_mut().poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        spawn(nap).await.unwrap();
+    });
+}
+
+#[test]
+fn a_thousand_timers_are_late_by_a_millisecond_at_most_and_never_early() {
+    really(async {
+        for number in 0..2000u64 {
+            spawn(sleep(SECOND + Duration::from_micros(number))).detach();
+        }
+        let (begin, nap) = (Instant::now(), Duration::from_millis(2));
+        sleep(nap).await;
+        assert!(begin.elapsed() >= nap);
+    });
 }

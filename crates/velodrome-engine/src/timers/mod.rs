@@ -82,6 +82,14 @@ impl<T> Timers<T> {
         self.slab.get(key)
     }
 
+    /// Puts another item in the place of the one that is pending, which comes back.
+    pub fn replace(&mut self, key: TimerKey, item: T) -> Result<T, T> {
+        match self.slab.get_mut(key) {
+            Some(place) => Ok(std::mem::replace(place, item)),
+            None => Err(item),
+        }
+    }
+
     /// When the next live timer is due. Cancelled ones that stand before it are forgotten on the way.
     #[inline]
     pub fn next_deadline(&mut self) -> Option<u64> {

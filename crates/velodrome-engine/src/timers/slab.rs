@@ -84,6 +84,11 @@ impl<T> Slab<T> {
         slot.item.as_ref().filter(|_| slot.generation == key.generation)
     }
 
+    pub(super) fn get_mut(&mut self, key: TimerKey) -> Option<&mut T> {
+        let slot = self.slots.get_mut(key.slot as usize)?;
+        slot.item.as_mut().filter(|_| slot.generation == key.generation)
+    }
+
     pub(super) fn item(&self, slot: u32) -> Option<&T> {
         self.slots.get(slot as usize)?.item.as_ref()
     }

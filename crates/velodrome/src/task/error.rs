@@ -18,40 +18,58 @@ use crate::local::CALL_RUN;
 /// # async fn sleepless() {}
 /// # std::io::Result::Ok(())
 /// ```
-pub struct TaskError {
+pub struct TaskError(Box<Inner>);
+
+struct Inner {
     task: String,
     reason: Reason,
 }
 
-pub(crate) enum Reason {
+/// Why a task ended without an output, as the task keeps it: small, and bound to its thread.
+pub(crate) enum Ending {
+    Cancelled,
+    Panicked(Box<dyn Any + Send>),
+    NoLoop,
+    Taken,
+    WouldBlock,
+}
+
+enum Reason {
     Cancelled,
     /// What it panicked with. The mutex is there for `Sync`, which error types of other crates ask for.
     Panicked(Mutex<Box<dyn Any + Send>>),
     NoLoop,
     Taken,
+    WouldBlock,
 }
 
-impl Reason {
-    pub(super) fn panicked(payload: Box<dyn Any + Send>) -> Self {
-        Self::Panicked(Mutex::new(payload))
+impl From<Ending> for Reason {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Cancelled => Self::Cancelled,
+            Ending::Panicked(payload) => Self::Panicked(Mutex::new(payload)),
+            Ending::NoLoop => Self::NoLoop,
+            Ending::Taken => Self::Taken,
+            Ending::WouldBlock => Self::WouldBlock,
+        }
     }
 }
 
 impl TaskError {
-    pub(super) fn new(task: String, reason: Reason) -> Self {
-        Self { task, reason }
+    pub(crate) fn new(task: String, ending: Ending) -> Self {
+        Self(Box::new(Inner { task, reason: ending.into() }))
     }
 
     /// Whether the task was cancelled: by [`Task::cancel`](crate::Task::cancel), or because its loop ended.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        matches!(self.reason, Reason::Cancelled)
+        matches!(self.0.reason, Reason::Cancelled)
     }
 
     /// Whether the task panicked.
     #[must_use]
     pub fn is_panic(&self) -> bool {
-        matches!(self.reason, Reason::Panicked(_))
+        matches!(self.0.reason, Reason::Panicked(_))
     }
 
     /// What the task panicked with, for [`std::panic::resume_unwind`]; or this error again.
@@ -68,19 +86,23 @@ impl TaskError {
     /// # Errors
     /// This error, if the task did not panic.
     pub fn into_panic(self) -> Result<Box<dyn Any + Send>, Self> {
-        match self.reason {
+        let Inner { task, reason } = *self.0;
+        match reason {
             Reason::Panicked(payload) => Ok(payload.into_inner().unwrap_or_else(PoisonError::into_inner)),
-            reason => Err(Self { reason, ..self }),
+            reason => Err(Self(Box::new(Inner { task, reason }))),
         }
     }
 }
 
 impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let task = &self.task;
-        match &self.reason {
+        let task = &self.0.task;
+        match &self.0.reason {
             Reason::Cancelled => write!(f, "task {task} was cancelled"),
             Reason::Taken => write!(f, "the result of task {task} has been taken already"),
+            Reason::WouldBlock => {
+                write!(f, "joining task {task} would stop the event loop of this thread: await it instead")
+            }
             Reason::NoLoop => write!(f, "spawn needs a running event loop: {CALL_RUN}"),
             Reason::Panicked(payload) => {
                 let payload = payload.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,12 +1,12 @@
 //! Tasks: futures that run by themselves, beside the one that started them.
 //!
-//! A task is three things. Its [`core`](mod@core) keeps the future and, afterwards, what became of it; the loop's
-//! [`table`] gives it a number and decides whether it is to run; its [`waker`] is the part that may travel to other
-//! threads, and knows nothing but the number and the way back. Only the waker has atomics in it.
+//! A task is one piece of memory ([`cell`]) that begins with what is known of it whatever its future is ([`head`]). The
+//! loop's [`table`] has a count of it while it is not over; so has the ready queue while it stands there, and the handle
+//! that [`spawn`] returns. Wakers count apart from these: only they have atomics, because only they travel.
 
-mod core;
+mod cell;
 pub(crate) mod error;
-mod joint;
+mod head;
 pub(crate) mod table;
 pub(crate) mod waker;
 pub(crate) mod yielding;
@@ -14,12 +14,12 @@ pub(crate) mod yielding;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use self::core::{Core, Join, Unborn};
-use self::error::{Reason, TaskError};
-use self::joint::Joint;
+use self::cell::Typed;
+pub(crate) use self::cell::{TaskRef, caught, discard};
+use self::error::{Ending, TaskError};
+pub(crate) use self::head::Door;
 use crate::local;
 
 /// Start `future` as a task of its own: `asyncio.create_task`. It begins in the next turn of the loop, and goes on
@@ -39,15 +39,15 @@ where
     F: Future + 'static,
     F::Output: 'static,
 {
-    let Some(local) = local::current() else { return Task::unborn(Reason::NoLoop) };
+    let Some(local) = local::current() else { return Task(Typed::ended(Ending::NoLoop)) };
     if local.tasks.is_closed() {
-        return Task::unborn(Reason::Cancelled);
+        return Task(Typed::ended(Ending::Cancelled));
     }
-    let index = local.tasks.reserve(&local);
-    let core = Rc::new(Core::new(future, Joint::new(&local, index)));
-    local.tasks.occupy(index, Rc::clone(&core) as Rc<dyn self::core::Step>);
-    local.queue(index);
-    Task(core)
+    let (index, number) = (local.tasks.reserve(), local.tasks.next_number());
+    let (task, kept, queued) = Typed::start(future, Door::clone(local.door()), index, number);
+    local.tasks.occupy(index, kept);
+    local.hub().ready.push(queued.into_runnable());
+    Task(task)
 }
 
 /// A task that was [spawned](spawn), to be awaited, cancelled or forgotten.
@@ -59,7 +59,7 @@ where
 ///
 /// Awaiting gives the future's output, or a [`TaskError`] if it was cancelled or panicked. Awaiting `&mut task` is safe
 /// to give up: the result stays with the task.
-pub struct Task<T>(Rc<dyn Join<T>>);
+pub struct Task<T>(Typed<T>);
 
 impl<T> Task<T> {
     /// Cancel the task: its future is dropped where it waits, at its next turn, and who awaits it gets a [`TaskError`]
@@ -75,8 +75,16 @@ impl<T> Task<T> {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn cancel(&self) -> bool {
-        self.0.joint().cancel()
+        self.0.task().cancel()
     }
+
+    /// Let the task go on by itself; the same as dropping this, in a word.
+    ///
+    /// ```
+    /// velodrome::run(async { velodrome::spawn(async { println!("by the way") }).detach() })?;
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn detach(self) {}
 
     /// Whether the task is done, was cancelled, or panicked.
     ///
@@ -91,7 +99,7 @@ impl<T> Task<T> {
     /// ```
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.0.joint().is_finished()
+        self.0.task().head().is_finished()
     }
 
     /// The task's name: `Task-7`, unless it was given another. Errors tell it.
@@ -107,12 +115,12 @@ impl<T> Task<T> {
     /// ```
     #[must_use]
     pub fn name(&self) -> String {
-        self.0.joint().name()
+        self.0.task().head().name()
     }
 
     /// Call the task by another name; see [`named`](Self::named).
     pub fn set_name(&self, name: impl Into<String>) {
-        self.0.joint().set_name(name.into());
+        self.0.task().head().set_name(name.into());
     }
 
     /// The task, under another name.
@@ -131,9 +139,24 @@ impl<T> Task<T> {
     }
 }
 
-impl<T: 'static> Task<T> {
-    fn unborn(reason: Reason) -> Self {
-        Self(Rc::new(Unborn(Joint::ended(reason))))
+impl<T> Task<T> {
+    /// One that was cancelled before it began.
+    pub(crate) fn cancelled() -> Self {
+        Self(Typed::ended(Ending::Cancelled))
+    }
+
+    pub(crate) fn reference(&self) -> TaskRef {
+        self.0.task().clone()
+    }
+
+    /// Be woken when it is finished; one at a time.
+    pub(crate) fn wait(&self, cx: &Context<'_>) {
+        self.0.task().head().wait(cx);
+    }
+
+    /// Whether it is finished, has an output, and that is as wished. The output stays.
+    pub(crate) fn has_output(&self, wished: impl FnOnce(&T) -> bool) -> bool {
+        self.0.look(|result| matches!(result, Ok(output) if wished(output)))
     }
 }
 
@@ -141,7 +164,13 @@ impl<T> Future for Task<T> {
     type Output = Result<T, TaskError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.joint().poll(cx)
+        let head = self.0.task().head();
+        if !head.is_finished() {
+            head.wait(cx);
+            return Poll::Pending;
+        }
+        let result = self.0.take().unwrap_or(Err(Ending::Taken));
+        Poll::Ready(result.map_err(|ending| TaskError::new(head.name(), ending)))
     }
 }
 

@@ -1,73 +1,53 @@
-//! The part of a task that other threads may hold: a number, and the way back to its loop.
+//! The waker of the future that is given to `block_on`, which is in no table and no queue.
 //!
-//! On the loop's own thread a waker puts its task into the ready queue, and no atomic is written. From another thread
-//! it sends itself through the loop's inbox. Why no wake-up is lost on that way:
-//!
-//! * `travelling` means: *this waker is in the inbox or about to be, and will arrive*. Only who turns it from false to
-//!   true sends, so it is in there once at most.
-//! * It is cleared on arrival **before** the task is polled. A wake-up that still found it set came before that, in the
-//!   order of the swaps, which all acquire and release: so what its thread had written is seen by the poll. One that
-//!   finds it cleared sends again.
-//!
-//! An inbox that is closed gives the waker back, and nobody is left to be woken.
+//! On the loop's own thread it sets a flag, and no atomic is written. From another thread it sends itself through the
+//! loop's door, at most once at a time; why no wake-up is lost on the way is told in [`cell`](super::cell), whose
+//! wakers travel alike.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Wake;
 
 use velodrome_engine::ready::{RunShared, SendRunnable};
-use velodrome_engine::wakeup::Inbox;
 
+use super::head::Door;
+use crate::atomics::{AtomicBool, Ordering};
 use crate::local;
 
-/// Stands for the future given to `block_on`, which is in no table.
-pub(crate) const MAIN: usize = usize::MAX;
-
-pub(crate) struct TaskWaker {
-    /// Where the loop hears other threads. Which one it is also says which loop.
-    inbox: Arc<Inbox<SendRunnable>>,
-    index: usize,
+pub(crate) struct MainWaker {
+    door: Door,
     travelling: AtomicBool,
 }
 
-impl TaskWaker {
-    pub(crate) fn new(inbox: Arc<Inbox<SendRunnable>>, index: usize) -> Arc<Self> {
-        Arc::new(Self { inbox, index, travelling: AtomicBool::new(false) })
-    }
-
-    pub(crate) fn index(&self) -> usize {
-        self.index
-    }
-
-    pub(crate) fn is_of(&self, inbox: &Arc<Inbox<SendRunnable>>) -> bool {
-        Arc::ptr_eq(&self.inbox, inbox)
+impl MainWaker {
+    pub(crate) fn new(door: Door) -> Arc<Self> {
+        Arc::new(Self { door, travelling: AtomicBool::new(false) })
     }
 
     fn send(self: Arc<Self>) {
         if !self.travelling.swap(true, Ordering::AcqRel) {
-            let inbox = Arc::clone(&self.inbox);
-            drop(inbox.push(SendRunnable::from_arc(self)));
+            let door = Arc::clone(&self.door);
+            drop(door.push(SendRunnable::from_arc(self)));
         }
     }
 }
 
-impl Wake for TaskWaker {
+impl Wake for MainWaker {
     fn wake(self: Arc<Self>) {
-        if !local::wake_here(&self) {
+        if !local::wake_main_here(&self.door) {
             self.send();
         }
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if !local::wake_here(self) {
+        if !local::wake_main_here(&self.door) {
             Arc::clone(self).send();
         }
     }
 }
 
-impl RunShared for TaskWaker {
+impl RunShared for MainWaker {
     fn run(self: Arc<Self>) {
         self.travelling.swap(false, Ordering::AcqRel);
-        local::arrive(&self);
+        local::wake_main_here(&self.door);
     }
 }

@@ -7,65 +7,62 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use velodrome_engine::hub::Hub;
-use velodrome_engine::ready::{Run, Runnable};
+use velodrome_engine::ready::Runnable;
 use velodrome_engine::timers::TimerKey;
 
-use crate::waiting::Waiter;
+use super::instant::nanos;
 
 /// Ready once its deadline has passed. Dropping it takes the timer back.
+///
+/// The timer holds the waker itself, and whether it has rung is asked of the loop: so there is nothing to allocate.
 pub(crate) struct Alarm {
     hub: Rc<Hub>,
-    key: TimerKey,
-    bell: Rc<Bell>,
-}
-
-/// What the timer runs.
-#[derive(Default)]
-struct Bell {
-    rung: Cell<bool>,
-    waiter: Waiter,
+    deadline: u64,
+    /// None until it is polled.
+    timer: Cell<Option<TimerKey>>,
 }
 
 impl Alarm {
     /// Due `duration` from now; one too long for the clock is due at the end of its time, in 584 years.
     pub(crate) fn after(hub: &Rc<Hub>, duration: Duration) -> Self {
-        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        Self::at(hub, hub.clock.now().saturating_add(nanos))
+        Self::at(hub, hub.clock.now().saturating_add(nanos(duration)))
     }
 
     /// Due at `deadline`, in nanoseconds of the loop's clock.
     pub(crate) fn at(hub: &Rc<Hub>, deadline: u64) -> Self {
-        let bell = Rc::new(Bell::default());
-        let key = hub.call_at(deadline, Runnable::from_rc(Rc::clone(&bell), 0));
-        Self { hub: Rc::clone(hub), key, bell }
+        Self { hub: Rc::clone(hub), deadline, timer: Cell::new(None) }
+    }
+
+    pub(crate) fn deadline(&self) -> u64 {
+        self.deadline
     }
 
     pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<()> {
-        if self.bell.rung.get() {
-            return Poll::Ready(());
+        let Some(key) = self.timer.get() else {
+            let runnable = Runnable::from_waker(cx.waker().clone());
+            self.timer.set(Some(self.hub.call_at(self.deadline, runnable)));
+            return Poll::Pending;
+        };
+        // A loop that is over has forgotten its timers, and none of them will ring.
+        if self.hub.rearm(key, cx.waker()) || self.hub.is_closed() {
+            return Poll::Pending;
         }
-        self.bell.waiter.wait(cx);
-        Poll::Pending
+        // It has rung, so there is nothing to take back.
+        self.timer.set(None);
+        Poll::Ready(())
     }
 }
 
 impl Drop for Alarm {
     fn drop(&mut self) {
-        if !self.bell.rung.get() {
-            drop(self.hub.cancel_timer(self.key));
+        if let Some(key) = self.timer.get() {
+            drop(self.hub.cancel_timer(key));
         }
     }
 }
 
 impl fmt::Debug for Alarm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Alarm").field("rung", &self.bell.rung).finish_non_exhaustive()
-    }
-}
-
-impl Run for Bell {
-    fn run(self: Rc<Self>, _: usize) {
-        self.rung.set(true);
-        self.waiter.wake();
+        f.debug_struct("Alarm").field("deadline", &self.deadline).finish_non_exhaustive()
     }
 }

@@ -1,0 +1,333 @@
+//! Who waits for a lock, an item, an event: a line in which the first to come is the first to be served.
+//!
+//! Every primitive of this folder stands on it, so what must hold of all of them is argued once, here:
+//!
+//! * **Nothing is lost when somebody gives up.** To be served is a state of the seat, not a message: it stays until the
+//!   one who sits there has seen it, and who leaves is told whether it was served, so that it can pass that on.
+//! * **Nobody overtakes.** Who is served has got what it waited for, before it runs: whoever comes in between finds it
+//!   gone. (asyncio's semaphore is fair in the same way since 3.11.)
+//! * **Giving up costs the same as waiting.** Seats are linked in both directions, so one in the middle is given up
+//!   without a search, and one that is vacant is used again.
+//!
+//! Nothing is shared between threads, so there are cells and no atomics. A waker may be anybody's, and waking or
+//! dropping it may come straight back here: nothing is borrowed meanwhile.
+
+use std::cell::RefCell;
+use std::task::{Context, Poll, Waker};
+
+/// No seat: the end of a list.
+const NONE: u32 = u32::MAX;
+
+#[derive(Default)]
+pub(crate) struct Line(RefCell<Seats>);
+
+struct Seats {
+    seats: Vec<Seat>,
+    first: u32,
+    last: u32,
+    vacant: u32,
+}
+
+struct Seat {
+    state: State,
+    /// Stays when its owner has gone, so that a task that waits here again and again does not count its waker up and
+    /// down.
+    waker: Option<Waker>,
+    before: u32,
+    /// The next in the line, or the next vacant seat.
+    after: u32,
+}
+
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum State {
+    Waiting,
+    Served,
+    Vacant,
+}
+
+impl Default for Seats {
+    fn default() -> Self {
+        Self { seats: Vec::new(), first: NONE, last: NONE, vacant: NONE }
+    }
+}
+
+/// A future's place in a [`Line`], of which it must take leave when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place(u32);
+
+impl Default for Place {
+    fn default() -> Self {
+        Self(NONE)
+    }
+}
+
+impl Place {
+    /// Whether it has a seat.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.0 != NONE
+    }
+
+    /// Join the line, or look whether it is one's turn. Ready once it is; the seat is given up then.
+    pub(crate) fn poll(&mut self, line: &Line, cx: &Context<'_>) -> Poll<()> {
+        if !self.is_taken() {
+            self.0 = line.join(cx.waker());
+            return Poll::Pending;
+        }
+        if line.look(self.0, cx.waker()) {
+            self.leave(line);
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+
+    /// Give the seat up. True if it was one's turn already: then somebody else must have it.
+    #[must_use]
+    pub(crate) fn give_up(&mut self, line: &Line) -> bool {
+        self.is_taken() && self.leave(line)
+    }
+
+    fn leave(&mut self, line: &Line) -> bool {
+        line.0.borrow_mut().leave(std::mem::replace(&mut self.0, NONE))
+    }
+}
+
+impl Line {
+    /// Whether nobody waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.borrow().first == NONE
+    }
+
+    /// It is the turn of the first in the line. False if nobody waits.
+    pub(crate) fn serve_first(&self) -> bool {
+        let served = self.0.borrow_mut().serve_first();
+        let Some((seat, waker)) = served else { return false };
+        if let Some(waker) = waker {
+            waker.wake_by_ref();
+            // What is in the way is dropped here, after the borrow.
+            let _surplus = self.0.borrow_mut().keep(seat, waker);
+        }
+        true
+    }
+
+    /// It is the turn of all who wait now. How many they were.
+    pub(crate) fn serve_all(&self) -> usize {
+        // Whoever is woken may wait again at once; that is not for this time.
+        let waiting = self.0.borrow().count();
+        (0..waiting).take_while(|_| self.serve_first()).count()
+    }
+
+    fn join(&self, waker: &Waker) -> u32 {
+        let mut seats = self.0.borrow_mut();
+        let seat = seats.sit_down();
+        let _old = seats.replace_waker(seat, waker);
+        drop(seats);
+        seat
+    }
+
+    /// Whether it is the turn of `seat`; if not, `waker` is the one to wake.
+    fn look(&self, seat: u32, waker: &Waker) -> bool {
+        let mut seats = self.0.borrow_mut();
+        if seats.seats[seat as usize].state == State::Served {
+            return true;
+        }
+        let _old = seats.replace_waker(seat, waker);
+        drop(seats);
+        false
+    }
+}
+
+impl Seats {
+    fn count(&self) -> usize {
+        std::iter::successors(self.seat(self.first), |seat| self.seat(seat.after)).count()
+    }
+
+    fn seat(&self, index: u32) -> Option<&Seat> {
+        self.seats.get(index as usize)
+    }
+
+    /// Take a seat at the end of the line.
+    fn sit_down(&mut self) -> u32 {
+        let seat = self.find_vacant();
+        let last = std::mem::replace(&mut self.last, seat);
+        match self.seats.get_mut(last as usize) {
+            Some(last) => last.after = seat,
+            None => self.first = seat,
+        }
+        let taken = &mut self.seats[seat as usize];
+        (taken.state, taken.before, taken.after) = (State::Waiting, last, NONE);
+        seat
+    }
+
+    fn find_vacant(&mut self) -> u32 {
+        if let Some(seat) = self.seats.get(self.vacant as usize) {
+            return std::mem::replace(&mut self.vacant, seat.after);
+        }
+        self.seats.push(Seat { state: State::Vacant, waker: None, before: NONE, after: NONE });
+        (self.seats.len() - 1) as u32
+    }
+
+    /// Gives back the one that was there, unless it is the same.
+    fn replace_waker(&mut self, seat: u32, waker: &Waker) -> Option<Waker> {
+        let place = &mut self.seats[seat as usize].waker;
+        if place.as_ref().is_some_and(|there| there.will_wake(waker)) {
+            return None;
+        }
+        place.replace(waker.clone())
+    }
+
+    fn serve_first(&mut self) -> Option<(u32, Option<Waker>)> {
+        let seat = self.first;
+        self.seat(seat)?;
+        self.unlink(seat);
+        let served = &mut self.seats[seat as usize];
+        served.state = State::Served;
+        Some((seat, served.waker.take()))
+    }
+
+    /// Put a waker back that woke the owner of `seat`; gives it back if another has come meanwhile.
+    fn keep(&mut self, seat: u32, waker: Waker) -> Option<Waker> {
+        match &mut self.seats[seat as usize].waker {
+            Some(_) => Some(waker),
+            place => place.replace(waker),
+        }
+    }
+
+    /// True if it was the turn of `seat`.
+    fn leave(&mut self, seat: u32) -> bool {
+        let served = self.seats[seat as usize].state == State::Served;
+        if !served {
+            self.unlink(seat);
+        }
+        let left = &mut self.seats[seat as usize];
+        (left.state, left.after) = (State::Vacant, self.vacant);
+        self.vacant = seat;
+        served
+    }
+
+    fn unlink(&mut self, seat: u32) {
+        let (before, after) = (self.seats[seat as usize].before, self.seats[seat as usize].after);
+        match self.seats.get_mut(before as usize) {
+            Some(before) => before.after = after,
+            None => self.first = after,
+        }
+        match self.seats.get_mut(after as usize) {
+            Some(after) => after.before = before,
+            None => self.last = before,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn wait(line: &Line, place: &mut Place) -> bool {
+        place.poll(line, &Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    #[test]
+    fn the_first_to_come_is_the_first_served() {
+        let (line, mut places) = (Line::default(), [(); 3].map(|()| Place::default()));
+        assert!(line.is_empty() && !line.serve_first());
+        places.iter_mut().for_each(|place| assert!(!wait(&line, place)));
+        assert!(line.serve_first() && wait(&line, &mut places[0]) && !wait(&line, &mut places[1]));
+        assert_eq!(line.serve_all(), 2);
+        assert!(line.is_empty() && places[1].give_up(&line) && wait(&line, &mut places[2]));
+    }
+
+    #[test]
+    fn a_vacant_seat_is_used_again() {
+        let line = Line::default();
+        for _ in 0..100 {
+            let mut place = Place::default();
+            assert!(!wait(&line, &mut place) && !place.give_up(&line) && !place.is_taken());
+        }
+        assert_eq!(line.0.borrow().seats.len(), 1);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Action {
+        Join,
+        Poll(prop::sample::Index),
+        GiveUp(prop::sample::Index),
+        Serve,
+        ServeAll,
+    }
+
+    fn action() -> impl Strategy<Value = Action> {
+        prop_oneof![
+            4 => Just(Action::Join),
+            2 => any::<prop::sample::Index>().prop_map(Action::Poll),
+            3 => any::<prop::sample::Index>().prop_map(Action::GiveUp),
+            2 => Just(Action::Serve),
+            1 => Just(Action::ServeAll),
+        ]
+    }
+
+    /// What it must be like: a list of who waits, and a flag for each of who was served.
+    #[derive(Default)]
+    struct Model {
+        line: Line,
+        waiting: VecDeque<usize>,
+        served: Vec<bool>,
+        places: Vec<(usize, Place)>,
+    }
+
+    impl Model {
+        fn act(&mut self, action: &Action) {
+            match action {
+                Action::Join => self.join(),
+                Action::Poll(index) if !self.places.is_empty() => self.poll(index.index(self.places.len())),
+                Action::GiveUp(index) if !self.places.is_empty() => {
+                    self.give_up(index.index(self.places.len()));
+                }
+                Action::Serve => {
+                    let first = self.waiting.pop_front();
+                    first.iter().for_each(|&who| self.served[who] = true);
+                    assert_eq!(self.line.serve_first(), first.is_some());
+                }
+                Action::ServeAll => {
+                    assert_eq!(self.line.serve_all(), self.waiting.len());
+                    self.waiting.drain(..).for_each(|who| self.served[who] = true);
+                }
+                _ => {}
+            }
+            assert_eq!(self.line.is_empty(), self.waiting.is_empty());
+        }
+
+        fn join(&mut self) {
+            let mut place = Place::default();
+            assert!(!wait(&self.line, &mut place));
+            self.waiting.push_back(self.served.len());
+            self.places.push((self.served.len(), place));
+            self.served.push(false);
+        }
+
+        fn poll(&mut self, index: usize) {
+            let (who, place) = &mut self.places[index];
+            let served = self.served[*who];
+            assert_eq!(wait(&self.line, place), served);
+            if served {
+                self.places.swap_remove(index);
+            }
+        }
+
+        fn give_up(&mut self, index: usize) {
+            let (who, mut place) = self.places.swap_remove(index);
+            assert_eq!(place.give_up(&self.line), self.served[who]);
+            self.waiting.retain(|&waits| waits != who);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_program_is_served_as_the_model_is(actions in prop::collection::vec(action(), 0..200)) {
+            let mut model = Model::default();
+            actions.iter().for_each(|action| model.act(action));
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The door for other threads: items that any of them sends, and a task receives.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use crate::atomics::{Mutex, MutexGuard, PoisonError};
+
+/// A channel whose senders may be on any thread: asyncio's `loop.call_soon_threadsafe(queue.put_nowait, item)`.
+///
+/// Sending never waits, so it can be done where nothing is awaited; there is no limit to what is on the way. Between
+/// tasks of one loop [`Queue`](super::Queue) is cheaper, and has one.
+///
+/// ```
+/// use velodrome::sync::mpsc;
+///
+/// velodrome::run(async {
+///     let (sender, mut receiver) = mpsc::channel();
+///     let thread = std::thread::spawn(move || (0..3).try_for_each(|number| sender.send(number)));
+///     let mut received = Vec::new();
+///     while let Some(number) = receiver.receive().await {
+///         received.push(number);
+///     }
+///     assert_eq!(received, [0, 1, 2]);
+///     thread.join().unwrap().unwrap();
+/// })?;
+/// # std::io::Result::Ok(())
+/// ```
+#[must_use]
+pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
+    let state = State { items: VecDeque::new(), waiting: None, senders: 1, received: true };
+    let shared = Arc::new(Shared(Mutex::new(state)));
+    (Sender(Arc::clone(&shared)), Receiver(shared))
+}
+
+struct Shared<T>(Mutex<State<T>>);
+
+struct State<T> {
+    items: VecDeque<T>,
+    waiting: Option<Waker>,
+    senders: usize,
+    /// Whether there is somebody at the other end.
+    received: bool,
+}
+
+impl<T> Shared<T> {
+    /// A thread that died while it held the lock was moving an item; nothing is broken by that.
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The end into which items go, from any thread; see [`channel`].
+pub struct Sender<T>(Arc<Shared<T>>);
+
+impl<T> Sender<T> {
+    /// Send an item. The receiver's loop is woken, once for however many items it has not seen.
+    ///
+    /// ```
+    /// let (sender, receiver) = velodrome::sync::mpsc::channel();
+    /// drop(receiver);
+    /// assert_eq!(sender.send(7), Err(7));
+    /// ```
+    ///
+    /// # Errors
+    /// The item, if the receiver was dropped.
+    pub fn send(&self, item: T) -> Result<(), T> {
+        let mut state = self.0.lock();
+        if !state.received {
+            return Err(item);
+        }
+        state.items.push_back(item);
+        let waker = state.waiting.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        Ok(())
+    }
+
+    /// Whether the receiver was dropped.
+    ///
+    /// ```
+    /// let (sender, receiver) = velodrome::sync::mpsc::channel::<u8>();
+    /// assert!(!sender.is_closed());
+    /// ```
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        !self.0.lock().received
+    }
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        self.0.lock().senders += 1;
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.senders -= 1;
+        let last = state.senders == 0;
+        let waker = last.then(|| state.waiting.take()).flatten();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl<T> fmt::Debug for Sender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender").field("closed", &self.is_closed()).finish()
+    }
+}
+
+/// The end at which items are awaited; see [`channel`].
+pub struct Receiver<T>(Arc<Shared<T>>);
+
+impl<T> Receiver<T> {
+    /// The next item; none when there is none left and every sender was dropped.
+    ///
+    /// **Cancel safety**: may be dropped at any time; no item is lost.
+    ///
+    /// ```
+    /// velodrome::run(async {
+    ///     let (sender, mut receiver) = velodrome::sync::mpsc::channel();
+    ///     sender.send(7).unwrap();
+    ///     drop(sender);
+    ///     assert_eq!(receiver.receive().await, Some(7));
+    ///     assert_eq!(receiver.receive().await, None);
+    /// })?;
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub async fn receive(&mut self) -> Option<T> {
+        poll_fn(|cx| self.poll(cx)).await
+    }
+
+    /// The next item, if there is one now.
+    ///
+    /// ```
+    /// let (sender, mut receiver) = velodrome::sync::mpsc::channel();
+    /// assert_eq!(receiver.try_receive(), None);
+    /// sender.send(7).unwrap();
+    /// assert_eq!(receiver.try_receive(), Some(7));
+    /// ```
+    pub fn try_receive(&mut self) -> Option<T> {
+        self.0.lock().items.pop_front()
+    }
+
+    fn poll(&self, cx: &Context<'_>) -> Poll<Option<T>> {
+        let mut state = self.0.lock();
+        if let Some(item) = state.items.pop_front() {
+            return Poll::Ready(Some(item));
+        }
+        if state.senders == 0 {
+            return Poll::Ready(None);
+        }
+        // The one it replaces is dropped when the lock is open again.
+        let _last = state.waiting.replace(cx.waker().clone());
+        drop(state);
+        Poll::Pending
+    }
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.received = false;
+        let (items, waiting) = (std::mem::take(&mut state.items), state.waiting.take());
+        drop(state);
+        drop((items, waiting));
+    }
+}
+
+impl<T> fmt::Debug for Receiver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver").field("items", &self.0.lock().items.len()).finish()
+    }
+}

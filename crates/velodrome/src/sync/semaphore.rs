@@ -1,0 +1,241 @@
+//! So many at a time.
+
+use std::cell::Cell;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use super::line::{Line, Place};
+
+/// So many at a time, in the order in which they came: `asyncio.Semaphore`, and with [`bounded`](Self::bounded)
+/// `asyncio.BoundedSemaphore`.
+///
+/// ```
+/// use std::rc::Rc;
+/// use velodrome::sync::Semaphore;
+///
+/// velodrome::run(async {
+///     let two_at_a_time = Rc::new(Semaphore::new(2));
+///     let downloads = (0..10).map(|_| {
+///         let semaphore = Rc::clone(&two_at_a_time);
+///         velodrome::spawn(async move {
+///             let _permit = semaphore.acquire().await;
+///             velodrome::yield_now().await;
+///         })
+///     });
+///     for download in downloads.collect::<Vec<_>>() {
+///         download.await.unwrap();
+///     }
+///     assert_eq!(two_at_a_time.available(), 2);
+/// })?;
+/// # std::io::Result::Ok(())
+/// ```
+pub struct Semaphore {
+    /// Permits that nobody has. While there is one, nobody waits.
+    free: Cell<usize>,
+    bound: usize,
+    line: Line,
+}
+
+impl Semaphore {
+    /// A semaphore of `permits`, to which [`release`](Self::release) may add.
+    #[must_use]
+    pub fn new(permits: usize) -> Self {
+        Self::with(permits, usize::MAX)
+    }
+
+    /// One that never has more than `permits`: [`release`](Self::release) says so when it is called too often, as
+    /// `asyncio.BoundedSemaphore` does.
+    ///
+    /// ```
+    /// let semaphore = velodrome::sync::Semaphore::bounded(1);
+    /// let error = semaphore.release().unwrap_err();
+    /// assert_eq!(error.to_string(), "released more often than acquired: each permit gives itself back when it is dropped");
+    /// ```
+    #[must_use]
+    pub fn bounded(permits: usize) -> Self {
+        Self::with(permits, permits)
+    }
+
+    fn with(permits: usize, bound: usize) -> Self {
+        Self { free: Cell::new(permits), bound, line: Line::default() }
+    }
+
+    /// Wait for a permit, which gives itself back when it is dropped.
+    ///
+    /// **Cancel safety**: may be dropped at any time; a permit that it had just been given goes to the next in the line.
+    /// Its place in the line is lost.
+    ///
+    /// ```
+    /// velodrome::run(async {
+    ///     let semaphore = velodrome::sync::Semaphore::new(1);
+    ///     let permit = semaphore.acquire().await;
+    ///     assert!(semaphore.try_acquire().is_none());
+    ///     drop(permit);
+    ///     assert!(semaphore.try_acquire().is_some());
+    /// })?;
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn acquire(&self) -> Acquire<'_> {
+        Acquire { semaphore: self, place: Place::default() }
+    }
+
+    /// As [`acquire`](Self::acquire), for a permit that goes on living somewhere else: in a task, in a connection.
+    ///
+    /// ```
+    /// # use std::rc::Rc;
+    /// velodrome::run(async {
+    ///     let semaphore = Rc::new(velodrome::sync::Semaphore::new(1));
+    ///     let permit = Rc::clone(&semaphore).acquire_owned().await;
+    ///     let task = velodrome::spawn(async move { drop(permit) });
+    ///     task.await.unwrap();
+    ///     assert_eq!(semaphore.available(), 1);
+    /// })?;
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub async fn acquire_owned(self: Rc<Self>) -> OwnedPermit {
+        self.acquire().await.forget();
+        OwnedPermit(self)
+    }
+
+    /// A permit, if there is one now.
+    ///
+    /// ```
+    /// let semaphore = velodrome::sync::Semaphore::new(0);
+    /// assert!(semaphore.try_acquire().is_none());
+    /// ```
+    #[must_use]
+    pub fn try_acquire(&self) -> Option<Permit<'_>> {
+        // Not `then_some`: a permit that is made in vain would give back what nobody took.
+        self.take().then(|| Permit(self))
+    }
+
+    /// Add a permit: for one that was [forgotten](Permit::forget), or to begin with.
+    ///
+    /// ```
+    /// let semaphore = velodrome::sync::Semaphore::new(0);
+    /// semaphore.release()?;
+    /// assert_eq!(semaphore.available(), 1);
+    /// # Ok::<(), velodrome::sync::ReleasedTooOften>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ReleasedTooOften`], if the semaphore is [bounded](Self::bounded) and has all its permits.
+    pub fn release(&self) -> Result<(), ReleasedTooOften> {
+        if self.free.get() >= self.bound {
+            return Err(ReleasedTooOften);
+        }
+        self.give_back();
+        Ok(())
+    }
+
+    /// How many permits there are now.
+    ///
+    /// ```
+    /// assert_eq!(velodrome::sync::Semaphore::new(3).available(), 3);
+    /// ```
+    #[must_use]
+    pub fn available(&self) -> usize {
+        self.free.get()
+    }
+
+    fn take(&self) -> bool {
+        let free = self.free.get();
+        self.free.set(free.saturating_sub(1));
+        free > 0
+    }
+
+    fn give_back(&self) {
+        if !self.line.serve_first() {
+            self.free.set(self.free.get().saturating_add(1));
+        }
+    }
+}
+
+impl fmt::Debug for Semaphore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Semaphore").field("available", &self.free).finish_non_exhaustive()
+    }
+}
+
+/// What [`Semaphore::acquire`] returns.
+#[derive(Debug)]
+#[must_use = "a future does nothing until it is awaited"]
+pub struct Acquire<'a> {
+    semaphore: &'a Semaphore,
+    place: Place,
+}
+
+impl<'a> Future for Acquire<'a> {
+    type Output = Permit<'a>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Permit<'a>> {
+        let semaphore = self.semaphore;
+        if !self.place.is_taken() && semaphore.take() {
+            return Poll::Ready(Permit(semaphore));
+        }
+        self.place.poll(&semaphore.line, cx).map(|()| Permit(semaphore))
+    }
+}
+
+impl Drop for Acquire<'_> {
+    fn drop(&mut self) {
+        if self.place.give_up(&self.semaphore.line) {
+            self.semaphore.give_back();
+        }
+    }
+}
+
+/// One of a [`Semaphore`]'s permits. It gives itself back when it is dropped.
+#[derive(Debug)]
+#[must_use = "a permit that is dropped at once keeps nobody out"]
+pub struct Permit<'a>(&'a Semaphore);
+
+impl Permit<'_> {
+    /// Keep the permit for good, or until somebody calls [`Semaphore::release`].
+    ///
+    /// ```
+    /// let semaphore = velodrome::sync::Semaphore::new(1);
+    /// semaphore.try_acquire().unwrap().forget();
+    /// assert_eq!(semaphore.available(), 0);
+    /// ```
+    pub fn forget(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        self.0.give_back();
+    }
+}
+
+/// As [`Permit`], with a share in its semaphore: see [`Semaphore::acquire_owned`].
+#[derive(Debug)]
+#[must_use = "a permit that is dropped at once keeps nobody out"]
+pub struct OwnedPermit(Rc<Semaphore>);
+
+impl Drop for OwnedPermit {
+    fn drop(&mut self) {
+        self.0.give_back();
+    }
+}
+
+/// A [bounded](Semaphore::bounded) semaphore had all its permits, and was to be given one more.
+///
+/// ```
+/// let error = velodrome::sync::Semaphore::bounded(1).release();
+/// assert_eq!(error, Err(velodrome::sync::ReleasedTooOften));
+/// ```
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct ReleasedTooOften;
+
+impl fmt::Display for ReleasedTooOften {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("released more often than acquired: each permit gives itself back when it is dropped")
+    }
+}
+
+impl std::error::Error for ReleasedTooOften {}

@@ -1,0 +1,204 @@
+//! Threads for what blocks: files, name look-ups of one's own, long computations. `loop.run_in_executor(None, …)`.
+//!
+//! A thread is started when there is work that no idle one can take, up to a bound; beyond it work waits in a queue. One
+//! that has had nothing to do for a while ends. When the runtime ends, what is queued is still done and waited for, as
+//! `asyncio.run` does with its default executor: a function that was promised to run may be what saves a file.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use super::promise::promise;
+use super::remote::RemoteTask;
+use crate::local;
+use crate::task::caught;
+use crate::task::error::Ending;
+
+/// How long a thread waits for work before it ends.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long the end of a runtime waits for what blocks: asyncio's `THREAD_JOIN_TIMEOUT`.
+const RUN_DOWN: Duration = Duration::from_secs(300);
+
+/// As `concurrent.futures.ThreadPoolExecutor`: a few more than there are processors, because most of them wait, and no
+/// more than 32, because a thread costs memory on a machine with many.
+fn default_threads() -> usize {
+    thread::available_parallelism().map_or(1, usize::from).saturating_add(4).min(32)
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+pub(crate) struct Pool(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    /// There is work, or will be none.
+    work: Condvar,
+    /// A thread has ended.
+    ended: Condvar,
+    limit: usize,
+    name: String,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    threads: usize,
+    idle: usize,
+    closed: bool,
+}
+
+impl Pool {
+    /// A pool of so many threads at most, none of which exists yet.
+    pub(crate) fn new(limit: Option<usize>, name: &str) -> Self {
+        let limit = limit.unwrap_or_else(default_threads).max(1);
+        let name = format!("{name}-blocking");
+        Self(Arc::new(Shared {
+            state: Mutex::default(),
+            work: Condvar::new(),
+            ended: Condvar::new(),
+            limit,
+            name,
+        }))
+    }
+
+    /// Whether anything is queued or being done.
+    pub(crate) fn is_busy(&self) -> bool {
+        let state = self.0.lock();
+        !state.jobs.is_empty() || state.idle < state.threads
+    }
+
+    fn submit(&self, job: Job) {
+        let mut state = self.0.lock();
+        if state.closed {
+            drop(state);
+            return drop(job);
+        }
+        state.jobs.push_back(job);
+        if state.jobs.len() > state.idle && state.threads < self.0.limit {
+            state.threads += 1;
+            drop(state);
+            self.start_thread();
+        } else {
+            self.0.work.notify_one();
+        }
+    }
+
+    fn start_thread(&self) {
+        let shared = Arc::clone(&self.0);
+        let thread = thread::Builder::new().name(self.0.name.clone()).spawn(move || shared.work());
+        if thread.is_err() {
+            let mut state = self.0.lock();
+            state.threads -= 1;
+            // With no thread at all nobody would come to do it: whoever waits for it hears that it was cancelled.
+            let lost = if state.threads == 0 { std::mem::take(&mut state.jobs) } else { VecDeque::new() };
+            drop(state);
+            drop(lost);
+        }
+    }
+
+    /// Do what is queued, take nothing more, and wait until all threads have ended.
+    pub(crate) fn shut_down(&self) {
+        let mut state = self.0.lock();
+        state.closed = true;
+        self.0.work.notify_all();
+        let waited = self.0.ended.wait_timeout_while(state, RUN_DOWN, |state| state.threads > 0);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Shared {
+    /// Jobs run, and catch their panics, with the lock open; nothing that holds it can fail.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work(&self) {
+        while let Some(job) = self.next_job() {
+            job();
+        }
+        self.ended.notify_all();
+    }
+
+    /// None when this thread is to end; it is no longer counted then.
+    fn next_job(&self) -> Option<Job> {
+        let mut state = self.lock();
+        if state.jobs.is_empty() && !state.closed {
+            state.idle += 1;
+            let wait =
+                self.work.wait_timeout_while(state, PATIENCE, |state| state.jobs.is_empty() && !state.closed);
+            state = wait.unwrap_or_else(PoisonError::into_inner).0;
+            state.idle -= 1;
+        }
+        let job = state.jobs.pop_front();
+        if job.is_none() {
+            state.threads -= 1;
+        }
+        job
+    }
+}
+
+/// Run `function` on a thread of its own, beside the loop: for what would block it. It begins at once, or when one of
+/// the pool's threads is free (see [`Builder::blocking_threads`](crate::Builder::blocking_threads)).
+///
+/// A panic in it is the task's error. When the runtime is dropped it waits for what was begun or queued, for five
+/// minutes at most. Where no loop runs, the function is dropped, and awaiting the task says so.
+///
+/// ```
+/// velodrome::run(async {
+///     let text = velodrome::spawn_blocking(|| std::fs::read_to_string("Cargo.toml"));
+///     assert!(text.await.unwrap()?.contains("velodrome"));
+///     std::io::Result::Ok(())
+/// })??;
+/// # std::io::Result::Ok(())
+/// ```
+pub fn spawn_blocking<T, W>(function: W) -> RemoteTask<T>
+where
+    T: Send + 'static,
+    W: FnOnce() -> T + Send + 'static,
+{
+    let (promise, promised) = promise();
+    let task = RemoteTask::new(promised, "on a blocking thread");
+    match local::current() {
+        None => promise.keep(Err(Ending::NoLoop)),
+        Some(local) => local.pool().submit(Box::new(move || {
+            if !promise.is_settled() {
+                promise.keep(caught(function));
+            }
+        })),
+    }
+    task
+}
+
+/// Await `function` on a thread of its own: `asyncio.to_thread`. As [`spawn_blocking`], but it begins when it is awaited,
+/// and is not begun any more if the waiting is given up before.
+///
+/// **Cancel safety**: when it is dropped, the function never runs, or runs to its end unheard.
+///
+/// ```
+/// velodrome::run(async {
+///     let sum = velodrome::to_thread(|| (1..=10).sum::<u32>()).await;
+///     assert_eq!(sum.unwrap(), 55);
+/// })?;
+/// # std::io::Result::Ok(())
+/// ```
+///
+/// # Errors
+/// [`TaskError`](crate::TaskError), if the function panicked, or no loop runs here.
+pub async fn to_thread<T, W>(function: W) -> Result<T, crate::TaskError>
+where
+    T: Send + 'static,
+    W: FnOnce() -> T + Send + 'static,
+{
+    let mut task = CancelOnDrop(spawn_blocking(function));
+    (&mut task.0).await
+}
+
+struct CancelOnDrop<T>(RemoteTask<T>);
+
+impl<T> Drop for CancelOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}

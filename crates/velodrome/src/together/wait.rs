@@ -1,0 +1,130 @@
+//! Waiting for some of several tasks, and keeping all of them.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use crate::task::Task;
+
+/// When [`wait`] is over: [`FirstCompleted`], [`FirstError`] or [`All`]; asyncio's `return_when`.
+pub trait ReturnWhen<T>: sealed::Sealed {
+    #[doc(hidden)]
+    fn is_enough(&self, done: &Task<T>) -> bool;
+}
+
+/// As soon as one of the tasks is done.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct FirstCompleted;
+
+/// As soon as one of the tasks has given an error, has panicked, or was cancelled; or all are done. For tasks that give a
+/// `Result`.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct FirstError;
+
+/// When all are done.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct All;
+
+impl<T> ReturnWhen<T> for FirstCompleted {
+    fn is_enough(&self, _: &Task<T>) -> bool {
+        true
+    }
+}
+
+impl<T, E> ReturnWhen<Result<T, E>> for FirstError {
+    fn is_enough(&self, done: &Task<Result<T, E>>) -> bool {
+        !done.has_output(Result::is_ok)
+    }
+}
+
+impl<T> ReturnWhen<T> for All {
+    fn is_enough(&self, _: &Task<T>) -> bool {
+        false
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+
+    impl Sealed for super::FirstCompleted {}
+    impl Sealed for super::FirstError {}
+    impl Sealed for super::All {}
+}
+
+/// Wait until some of `tasks` are done, and get all of them back: `asyncio.wait`. It cancels none.
+///
+/// **Cancel safety**: dropping it drops the tasks' handles, so they go on by themselves. Give it clones of nothing: to
+/// keep them, await it by reference.
+///
+/// ```
+/// use std::time::Duration;
+/// use velodrome::{FirstCompleted, sleep, spawn, wait};
+///
+/// velodrome::run(async {
+///     let naps = [30, 1, 20].map(|millis| {
+///         spawn(async move {
+///             sleep(Duration::from_millis(millis)).await;
+///             millis
+///         })
+///     });
+///     let waited = wait(naps, FirstCompleted).await;
+///     assert_eq!((waited.done.len(), waited.pending.len()), (1, 2));
+///     for task in waited.done {
+///         assert_eq!(task.await.unwrap(), 1);
+///     }
+///     for task in waited.pending {
+///         task.cancel();
+///     }
+/// })?;
+/// # std::io::Result::Ok(())
+/// ```
+pub fn wait<T, W: ReturnWhen<T>>(tasks: impl IntoIterator<Item = Task<T>>, when: W) -> Wait<T, W> {
+    Wait { tasks: tasks.into_iter().collect(), when }
+}
+
+/// What [`wait`] returns.
+#[must_use = "a future does nothing until it is awaited"]
+pub struct Wait<T, W> {
+    tasks: Vec<Task<T>>,
+    when: W,
+}
+
+impl<T, W> Unpin for Wait<T, W> {}
+
+impl<T, W: ReturnWhen<T>> Future for Wait<T, W> {
+    type Output = Waited<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Waited<T>> {
+        let this = &mut *self;
+        let (mut open, mut enough) = (0, this.tasks.is_empty());
+        for task in &this.tasks {
+            if task.is_finished() {
+                enough |= this.when.is_enough(task);
+            } else {
+                open += 1;
+                task.wait(cx);
+            }
+        }
+        if !enough && open > 0 {
+            return Poll::Pending;
+        }
+        let (done, pending) = this.tasks.drain(..).partition(Task::is_finished);
+        Poll::Ready(Waited { done, pending })
+    }
+}
+
+impl<T, W> fmt::Debug for Wait<T, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wait").field("tasks", &self.tasks).finish_non_exhaustive()
+    }
+}
+
+/// What [`wait`] found. Both are in the order in which the tasks were given.
+#[derive(Debug)]
+pub struct Waited<T> {
+    /// Awaiting one of these gives its output at once.
+    pub done: Vec<Task<T>>,
+    /// These go on.
+    pub pending: Vec<Task<T>>,
+}

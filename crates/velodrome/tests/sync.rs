@@ -1,0 +1,353 @@
+//! The primitives, by programs of chance: whatever is given up in between, nothing is lost and nobody overtakes.
+//!
+//! Everything runs without a kernel, so a wake-up that is lost shows as a wait for ever, which is an error there.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::rc::Rc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use support::{imagine, settle, time_of};
+use velodrome::sync::{Closed, Condition, Event, GetError, Lock, PutError, Queue, Semaphore, oneshot, watch};
+use velodrome::{Task, join_all, sleep, spawn, timeout, yield_now};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// When a step begins, how long it waits at most (0 is for ever), and how long it keeps what it got.
+type Step = (u64, u64, u64);
+
+fn programs() -> impl Strategy<Value = Vec<Vec<Step>>> {
+    let step = (0..4u64, prop_oneof![2 => Just(0), 3 => 1..5u64], 0..4u64);
+    prop::collection::vec(prop::collection::vec(step, 0..6), 1..6)
+}
+
+async fn pause(ticks: u64) {
+    if ticks > 0 {
+        sleep(Duration::from_millis(ticks)).await;
+    } else {
+        yield_now().await;
+    }
+}
+
+/// Awaits `future`, for so many ticks if that is not 0.
+async fn patiently<F: Future>(ticks: u64, future: F) -> Option<F::Output> {
+    match ticks {
+        0 => Some(future.await),
+        ticks => timeout(Duration::from_millis(ticks), future).await.ok(),
+    }
+}
+
+async fn all(tasks: Vec<Task<()>>) {
+    for result in join_all(tasks).await {
+        result.unwrap();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn a_semaphore_has_all_its_permits_in_the_end(programs in programs(), permits in 1..3usize) {
+        imagine(async {
+            let semaphore = Rc::new(Semaphore::bounded(permits));
+            let holders = Rc::new(Cell::new(0));
+            let tasks = programs.into_iter().map(|steps| {
+                let (semaphore, holders) = (Rc::clone(&semaphore), Rc::clone(&holders));
+                spawn(async move {
+                    for (before, patience, keeping) in steps {
+                        pause(before).await;
+                        if let Some(permit) = patiently(patience, semaphore.acquire()).await {
+                            holders.set(holders.get() + 1);
+                            assert!(holders.get() <= permits);
+                            pause(keeping).await;
+                            holders.set(holders.get() - 1);
+                            drop(permit);
+                        }
+                    }
+                })
+            });
+            all(tasks.collect()).await;
+            assert_eq!(semaphore.available(), permits);
+            assert!(semaphore.release().is_err());
+        });
+    }
+
+    #[test]
+    fn a_queue_loses_nothing_and_keeps_its_order(
+        putters in programs(), getters in programs(), capacity in 0..3usize
+    ) {
+        imagine(async {
+            let queue = Rc::new(Queue::new(capacity));
+            let [put, got] = [(); 2].map(|()| Rc::new(RefCell::new(Vec::new())));
+            let number = Rc::new(Cell::new(0));
+            let putting = putters.into_iter().map(|steps| {
+                let (queue, put, number) = (Rc::clone(&queue), Rc::clone(&put), Rc::clone(&number));
+                spawn(async move {
+                    for (before, patience, _) in steps {
+                        pause(before).await;
+                        let item = number.replace(number.get() + 1);
+                        if let Some(result) = patiently(patience, queue.put(item)).await {
+                            result.unwrap();
+                            put.borrow_mut().push(item);
+                        }
+                        assert!(capacity == 0 || queue.len() <= capacity);
+                    }
+                })
+            });
+            let putting: Vec<_> = putting.collect();
+            let getting = getters.into_iter().map(|steps| {
+                let (queue, got) = (Rc::clone(&queue), Rc::clone(&got));
+                spawn(async move {
+                    for (before, patience, _) in steps {
+                        pause(before).await;
+                        // For ever would be too long: there may be fewer items than getters.
+                        if let Some(Ok(item)) = patiently(patience + 1, queue.get()).await {
+                            got.borrow_mut().push(item);
+                            queue.task_done();
+                        }
+                    }
+                })
+            });
+            let getting: Vec<_> = getting.collect();
+            let (last, rest) = (Rc::clone(&queue), Rc::clone(&got));
+            let drain = spawn(async move {
+                // Comes when some have given up; takes what is left.
+                while let Ok(item) = last.get().await {
+                    rest.borrow_mut().push(item);
+                    last.task_done();
+                }
+            });
+            all(putting).await;
+            all(getting).await;
+            queue.join().await;
+            queue.shutdown();
+            drain.await.unwrap();
+            assert_eq!(*put.borrow(), *got.borrow());
+            assert!(queue.is_empty());
+        });
+    }
+
+    #[test]
+    fn a_condition_loses_no_notification(programs in programs()) {
+        imagine(async {
+            let (stock, changed) = (Rc::new(Lock::new(0u32)), Rc::new(Condition::new()));
+            let steps = programs.iter().map(Vec::len).sum::<usize>();
+            let takers = programs.into_iter().map(|steps| {
+                let (stock, changed) = (Rc::clone(&stock), Rc::clone(&changed));
+                spawn(async move {
+                    for (before, patience, keeping) in steps {
+                        pause(before).await;
+                        let taken = async {
+                            let guard = stock.lock().await;
+                            let mut guard = changed.wait_until(guard, |stock| *stock > 0).await;
+                            *guard -= 1;
+                            pause(keeping).await;
+                        };
+                        let _ = patiently(patience, taken).await;
+                    }
+                })
+            });
+            let takers: Vec<_> = takers.collect();
+            // One for each who might take one, each told to one only.
+            for _ in 0..steps {
+                pause(1).await;
+                *stock.lock().await += 1;
+                changed.notify_one();
+            }
+            all(takers).await;
+            assert!(!stock.is_locked());
+        });
+    }
+
+    #[test]
+    fn a_lock_keeps_what_it_protects_to_one_at_a_time(programs in programs()) {
+        imagine(async {
+            let lock = Rc::new(Lock::new(0u32));
+            let tasks = programs.into_iter().map(|steps| {
+                let lock = Rc::clone(&lock);
+                spawn(async move {
+                    for (before, patience, keeping) in steps {
+                        pause(before).await;
+                        let _ = patiently(patience, async {
+                            let mut value = lock.lock().await;
+                            let seen = *value;
+                            pause(keeping).await;
+                            assert_eq!(*value, seen);
+                            *value += 1;
+                        })
+                        .await;
+                    }
+                })
+            });
+            all(tasks.collect()).await;
+            assert!(lock.try_lock().is_some());
+        });
+    }
+}
+
+#[test]
+fn a_permit_goes_to_who_waits_longest_and_nobody_overtakes() {
+    imagine(async {
+        let (semaphore, order) = (Rc::new(Semaphore::new(1)), Rc::new(RefCell::new(Vec::new())));
+        let held = semaphore.acquire().await;
+        for name in ["a", "b"] {
+            let (semaphore, order) = (Rc::clone(&semaphore), Rc::clone(&order));
+            spawn(async move {
+                let _permit = semaphore.acquire().await;
+                order.borrow_mut().push(name);
+            })
+            .detach();
+        }
+        settle().await;
+        drop(held);
+        assert!(semaphore.try_acquire().is_none(), "it is a's already");
+        settle().await;
+        assert_eq!((order.borrow().as_slice(), semaphore.available()), (&["a", "b"][..], 1));
+    });
+}
+
+#[test]
+fn a_permit_for_one_who_left_goes_to_the_next() {
+    imagine(async {
+        let semaphore = Semaphore::new(0);
+        let (mut first, mut second) = (Box::pin(semaphore.acquire()), Box::pin(semaphore.acquire()));
+        for waiting in [&mut first, &mut second] {
+            assert!(timeout(Duration::ZERO, waiting).await.is_err());
+        }
+        semaphore.release().unwrap();
+        drop(first);
+        assert_eq!(semaphore.available(), 0);
+        drop(timeout(SECOND, second).await.expect("the permit was lost"));
+        assert_eq!(semaphore.available(), 1);
+    });
+}
+
+#[test]
+fn who_waits_for_an_event_is_let_through_though_it_is_cleared() {
+    imagine(async {
+        let event = Rc::new(Event::new());
+        let waits = Rc::clone(&event);
+        let task = spawn(async move { waits.wait().await });
+        yield_now().await;
+        event.set();
+        event.clear();
+        task.await.unwrap();
+        assert!(timeout(SECOND, event.wait()).await.is_err());
+    });
+}
+
+#[test]
+fn an_item_for_one_who_left_goes_to_the_next() {
+    imagine(async {
+        let queue = Queue::new(0);
+        let (mut first, mut second) = (Box::pin(queue.get()), Box::pin(queue.get()));
+        assert!(timeout(Duration::ZERO, &mut first).await.is_err());
+        assert!(timeout(Duration::ZERO, &mut second).await.is_err());
+        queue.put(1).await.unwrap();
+        assert_eq!(queue.get_nowait(), Err(GetError::Empty), "it is promised");
+        drop(first);
+        assert_eq!(timeout(SECOND, second).await.expect("the item was lost"), Ok(1));
+    });
+}
+
+#[test]
+fn room_for_one_who_left_goes_to_the_next() {
+    imagine(async {
+        let queue = Queue::new(1);
+        queue.put(1).await.unwrap();
+        let (mut first, mut second) = (Box::pin(queue.put(2)), Box::pin(queue.put(3)));
+        assert!(timeout(Duration::ZERO, &mut first).await.is_err());
+        assert!(timeout(Duration::ZERO, &mut second).await.is_err());
+        assert_eq!(queue.get_nowait(), Ok(1));
+        assert_eq!(queue.put_nowait(4), Err(PutError::Full(4)), "the room is promised");
+        drop(first);
+        timeout(SECOND, second).await.expect("the room was lost").unwrap();
+        assert_eq!(queue.get_nowait(), Ok(3));
+    });
+}
+
+#[test]
+fn a_shutdown_reaches_all_who_wait() {
+    imagine(async {
+        let full = Rc::new(Queue::new(1));
+        full.put(1).await.unwrap();
+        let (puts, empty) = (Rc::clone(&full), Rc::new(Queue::<u8>::new(1)));
+        let gets = Rc::clone(&empty);
+        let (put, got) = (spawn(async move { puts.put(2).await }), spawn(async move { gets.get().await }));
+        settle().await;
+        full.shutdown();
+        empty.shutdown();
+        assert_eq!(put.await.unwrap(), Err(PutError::ShutDown(2)));
+        assert_eq!(got.await.unwrap(), Err(GetError::ShutDown));
+        assert_eq!((full.get_nowait(), full.get_nowait()), (Ok(1), Err(GetError::ShutDown)));
+    });
+}
+
+#[test]
+fn an_immediate_shutdown_ends_the_waiting_for_what_was_left() {
+    imagine(async {
+        let queue = Rc::new(Queue::lifo(0));
+        queue.put(1).await.unwrap();
+        queue.put(2).await.unwrap();
+        let joins = Rc::clone(&queue);
+        let joined = spawn(async move { joins.join().await });
+        settle().await;
+        assert!(!joined.is_finished());
+        assert_eq!(queue.shutdown_now(), [2, 1]);
+        joined.await.unwrap();
+    });
+}
+
+#[test]
+fn the_smallest_comes_first() {
+    let queue = Queue::priority(3);
+    [3, 1, 2].into_iter().for_each(|item| queue.put_nowait(item).unwrap());
+    assert!(queue.is_full());
+    assert_eq!([(); 3].map(|()| queue.get_nowait().unwrap()), [1, 2, 3]);
+}
+
+#[test]
+fn a_value_is_sent_once_and_a_sender_hears_that_nobody_waits() {
+    imagine(async {
+        let (sender, mut receiver) = oneshot::channel();
+        assert!(timeout(SECOND, &mut receiver).await.is_err());
+        sender.send(7).unwrap();
+        assert_eq!(receiver.await, Ok(7));
+        let (mut sender, receiver) = oneshot::channel::<u8>();
+        spawn(async move { drop(receiver) }).detach();
+        sender.closed().await;
+        assert!(sender.is_closed());
+        let (sender, receiver) = oneshot::channel::<u8>();
+        spawn(async move { drop(sender) }).detach();
+        assert_eq!(receiver.await, Err(Closed));
+    });
+}
+
+#[test]
+fn a_watcher_sees_the_last_value_and_the_end() {
+    let took = time_of(async {
+        let (sender, mut receiver) = watch::channel(0);
+        let watching = spawn(async move {
+            let mut seen = Vec::new();
+            while receiver.changed().await.is_ok() {
+                seen.push(*receiver.get());
+            }
+            seen
+        });
+        for value in [1, 2, 3] {
+            sleep(SECOND).await;
+            sender.send(value);
+            sender.send(value * 10);
+        }
+        yield_now().await;
+        yield_now().await;
+        drop(sender);
+        assert_eq!(watching.await.unwrap(), [10, 20, 30]);
+    });
+    assert_eq!(took, SECOND * 3);
+}

@@ -1,0 +1,264 @@
+//! Other threads: into the loop by a handle, out of it onto the pool.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::future::pending;
+use std::io;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use support::{quietly, really};
+use velodrome::{
+    Builder, Handle, ManualClock, Runtime, block_on, sleep, spawn, spawn_blocking, sync, timeout, to_thread,
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Runs `outside` on another thread while a loop runs here, and gives what it returned.
+fn beside<T: Send + 'static>(outside: impl FnOnce(Handle) -> T + Send + 'static) -> T {
+    really(async {
+        let handle = Handle::current().unwrap();
+        timeout(PATIENCE, to_thread(move || outside(handle))).await.expect("it hangs").unwrap()
+    })
+}
+
+#[test]
+fn a_thread_starts_tasks_and_waits_for_them() {
+    let sum = beside(|handle| {
+        let tasks: Vec<_> = (0..100)
+            .map(|number| {
+                handle.spawn_with(move || async move {
+                    sleep(Duration::from_micros(number)).await;
+                    number
+                })
+            })
+            .collect();
+        tasks.into_iter().map(|task| task.join().unwrap()).sum::<u64>()
+    });
+    assert_eq!(sum, 4950);
+}
+
+#[test]
+fn what_is_not_send_is_made_on_the_loop() {
+    let where_it_ran = beside(|handle| {
+        let task = handle.spawn_with(|| async {
+            let local = Rc::new(thread::current().id());
+            velodrome::yield_now().await;
+            *local
+        });
+        block_on(task).unwrap().unwrap()
+    });
+    assert_eq!(where_it_ran, thread::current().id());
+}
+
+#[test]
+fn a_panic_goes_to_who_waits_and_the_loop_goes_on() {
+    quietly(|| {
+        let messages = beside(|handle| {
+            assert!(handle.call_soon(|| panic!("on purpose")));
+            let polled = handle.spawn(async { panic!("on purpose, polled") }).join().map(|(): ()| ());
+            let made = handle.spawn_with(|| -> std::future::Ready<()> { panic!("on purpose, made") }).join();
+            [polled, made].map(|result| result.unwrap_err().to_string())
+        });
+        assert_eq!(
+            messages,
+            [
+                "task of another thread panicked: on purpose, polled",
+                "task of another thread panicked: on purpose, made"
+            ]
+        );
+    });
+}
+
+#[test]
+fn a_task_that_is_cancelled_from_afar_is_dropped_on_its_loop() {
+    let dropped_on = beside(|handle| {
+        let (sender, receiver) = mpsc::channel();
+        struct Tell(mpsc::Sender<thread::ThreadId>);
+        impl Drop for Tell {
+            fn drop(&mut self) {
+                self.0.send(thread::current().id()).unwrap();
+            }
+        }
+        let (tell, (begun, has_begun)) = (Tell(sender), mpsc::channel());
+        let task = handle.spawn(async move {
+            let _tell = tell;
+            begun.send(()).unwrap();
+            pending::<()>().await
+        });
+        has_begun.recv().unwrap();
+        assert!(task.cancel() && !task.cancel() && task.is_finished());
+        assert!(task.join().unwrap_err().is_cancelled());
+        receiver.recv().unwrap()
+    });
+    assert_eq!(dropped_on, thread::current().id());
+}
+
+#[test]
+fn a_loop_that_is_over_takes_nothing() {
+    let runtime = Runtime::new().unwrap();
+    let handle = runtime.handle();
+    let waiting = handle.spawn(pending::<()>());
+    drop(runtime);
+    assert!(waiting.join().unwrap_err().is_cancelled());
+    assert!(!handle.call_soon(|| ()));
+    assert!(handle.spawn(async {}).join().unwrap_err().is_cancelled());
+}
+
+#[test]
+fn waiting_on_a_loops_own_thread_is_refused() {
+    really(async {
+        assert_eq!(block_on(async {}).unwrap_err().kind(), io::ErrorKind::Deadlock);
+        let task = Handle::current().unwrap().spawn(async {});
+        let error = task.join().unwrap_err();
+        assert!(error.to_string().contains("await it instead"), "{error}");
+    });
+}
+
+#[test]
+fn functions_that_block_run_side_by_side_up_to_the_bound() {
+    let runtime = Builder::new().blocking_threads(3).build().unwrap();
+    let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    runtime
+        .block_on(async {
+            let barrier = Arc::new(Barrier::new(3));
+            let tasks: Vec<_> = (0..9)
+                .map(|_| {
+                    let (running, most, barrier) =
+                        (Arc::clone(&running), Arc::clone(&most), Arc::clone(&barrier));
+                    spawn_blocking(move || {
+                        let now = running.fetch_add(1, Ordering::SeqCst) + 1;
+                        most.fetch_max(now, Ordering::SeqCst);
+                        // Only three at a time come past this, and no fewer.
+                        barrier.wait();
+                        running.fetch_sub(1, Ordering::SeqCst);
+                    })
+                })
+                .collect();
+            for task in tasks {
+                timeout(PATIENCE, task).await.expect("fewer than three threads").unwrap();
+            }
+        })
+        .unwrap();
+    assert_eq!(most.load(Ordering::SeqCst), 3);
+}
+
+#[test]
+fn a_function_that_panics_is_its_tasks_error_and_the_thread_goes_on() {
+    quietly(|| {
+        let runtime = Builder::new().blocking_threads(1).build().unwrap();
+        runtime
+            .block_on(async {
+                let error = spawn_blocking(|| panic!("on purpose")).await.map(|(): ()| ()).unwrap_err();
+                assert_eq!(error.to_string(), "task on a blocking thread panicked: on purpose");
+                assert_eq!(spawn_blocking(|| 7).await.unwrap(), 7);
+            })
+            .unwrap();
+    });
+}
+
+#[test]
+fn the_end_of_a_runtime_waits_for_what_blocks() {
+    let done = Arc::new(AtomicUsize::new(0));
+    let runtime = Builder::new().blocking_threads(1).build().unwrap();
+    runtime
+        .block_on(async {
+            for _ in 0..3 {
+                let done = Arc::clone(&done);
+                spawn_blocking(move || {
+                    thread::sleep(Duration::from_millis(2));
+                    done.fetch_add(1, Ordering::SeqCst);
+                })
+                .detach();
+            }
+        })
+        .unwrap();
+    drop(runtime);
+    assert_eq!(done.load(Ordering::SeqCst), 3, "what was queued was done too");
+}
+
+#[test]
+fn what_blocks_and_waits_for_the_loop_does_not_hang_its_end() {
+    let runtime = Runtime::new().unwrap();
+    let handle = runtime.handle();
+    let (sender, receiver) = mpsc::channel();
+    runtime
+        .block_on(async {
+            spawn_blocking(move || sender.send(handle.spawn(pending::<()>()).join().is_err())).detach();
+        })
+        .unwrap();
+    drop(runtime);
+    assert!(receiver.recv().unwrap());
+}
+
+#[test]
+fn a_function_that_is_given_up_before_it_began_never_does() {
+    let runtime = Builder::new().blocking_threads(1).build().unwrap();
+    let begun = Arc::new(AtomicUsize::new(0));
+    runtime
+        .block_on(async {
+            let (release, held) = mpsc::channel::<()>();
+            let first = spawn_blocking(move || held.recv());
+            let counts = [Arc::clone(&begun), Arc::clone(&begun)];
+            let [one, two] = counts.map(|begun| move || begun.fetch_add(1, Ordering::SeqCst));
+            assert!(timeout(Duration::from_millis(1), to_thread(one)).await.is_err());
+            let cancelled = spawn_blocking(two);
+            assert!(cancelled.cancel() && cancelled.await.unwrap_err().is_cancelled());
+            release.send(()).unwrap();
+            first.await.unwrap().unwrap();
+        })
+        .unwrap();
+    drop(runtime);
+    assert_eq!(begun.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn where_no_loop_runs_nothing_blocks() {
+    let error = spawn_blocking(|| ()).join().unwrap_err();
+    assert!(error.to_string().contains("needs a running event loop"), "{error}");
+}
+
+#[test]
+fn paused_time_moves_by_itself_and_waits_for_what_blocks() {
+    let hand = ManualClock::default();
+    let runtime = Builder::new().paused(&hand).build().unwrap();
+    runtime
+        .block_on(async {
+            let nap = spawn(sleep(Duration::from_secs(3600)));
+            spawn_blocking(|| thread::sleep(Duration::from_millis(5))).await.unwrap();
+            assert_eq!(hand.now(), 0, "what blocks takes no time");
+            nap.await.unwrap();
+            assert_eq!(hand.now(), 3_600_000_000_000);
+            let ((mut reader, _w), (_r, writer)) = support::pair();
+            writer.write("x");
+            assert_eq!(timeout(Duration::from_secs(1), reader.read(1)).await.unwrap().unwrap(), b"x");
+        })
+        .unwrap();
+}
+
+#[test]
+fn items_from_many_threads_all_arrive_and_each_threads_in_order() {
+    const THREADS: usize = 4;
+    const EACH: usize = 5000;
+    really(async {
+        let (sender, mut receiver) = sync::mpsc::channel();
+        let threads: Vec<_> = (0..THREADS)
+            .map(|thread| {
+                let sender = sender.clone();
+                thread::spawn(move || (0..EACH).for_each(|item| sender.send((thread, item)).unwrap()))
+            })
+            .collect();
+        drop(sender);
+        let mut next = [0; THREADS];
+        while let Some((thread, item)) = timeout(PATIENCE, receiver.receive()).await.expect("one was lost") {
+            assert_eq!(next[thread], item);
+            next[thread] += 1;
+        }
+        assert_eq!(next, [EACH; THREADS]);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    });
+}

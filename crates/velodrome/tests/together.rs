@@ -1,0 +1,242 @@
+//! Groups, gathering, waiting for some.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::cell::Cell;
+use std::future::{pending, ready};
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use support::{Flag, Log, OnDrop, imagine, quietly, settle, time_of, wait_until_dropped};
+use velodrome::{
+    All, Failure, FirstCompleted, FirstError, gather, join_all, shield, sleep, spawn, task_group, timeout,
+    wait, yield_now,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+async fn fail_after(seconds: u32) -> Result<(), &'static str> {
+    sleep(SECOND * seconds).await;
+    Err("on purpose")
+}
+
+#[test]
+fn a_group_waits_for_all_its_tasks() {
+    let log = Log::default();
+    let took = time_of(async {
+        let value = task_group(async |group| {
+            for seconds in [3, 1, 2] {
+                let log = log.clone();
+                group.spawn(async move {
+                    sleep(SECOND * seconds).await;
+                    log.add(seconds);
+                    Ok::<(), io::Error>(())
+                });
+            }
+            assert_eq!((group.len(), group.is_empty()), (3, false));
+            Ok("value")
+        });
+        assert_eq!(value.await.unwrap(), "value");
+    });
+    assert_eq!((log.take(), took), (["1", "2", "3"].map(String::from).into(), SECOND * 3));
+}
+
+#[test]
+fn the_first_error_cancels_the_others_and_the_body() {
+    let (other, body) = (Flag::default(), Flag::default());
+    let took = time_of(async {
+        let group = task_group(async |group| {
+            let failing = group.spawn(fail_after(1));
+            let waits = wait_until_dropped(other.clone());
+            group.spawn(async move {
+                waits.await;
+                Ok(())
+            });
+            let _guard = body.on_drop();
+            assert!(failing.await.unwrap_err().is_cancelled());
+            assert!(
+                group.spawn(ready(Ok(()))).await.unwrap_err().is_cancelled(),
+                "it starts nothing any more"
+            );
+            pending::<Result<(), &str>>().await
+        });
+        let error = group.await.unwrap_err();
+        assert_eq!(error.to_string(), "a task of the group failed: on purpose");
+        assert!(matches!(error.into_failures()[..], [Failure::Error("on purpose")]));
+        assert!(other.is_set() && body.is_set(), "nothing outlives the group");
+    });
+    assert_eq!(took, SECOND);
+}
+
+#[test]
+fn an_error_of_the_body_cancels_the_tasks_and_is_waited_for() {
+    let dropped = Flag::default();
+    imagine(async {
+        let group = task_group(async |group| {
+            let waits = wait_until_dropped(dropped.clone());
+            group.spawn(async move {
+                waits.await;
+                Ok(())
+            });
+            yield_now().await;
+            Err::<(), _>("on purpose")
+        });
+        assert_eq!(group.await.unwrap_err().failures().len(), 1);
+        assert!(dropped.is_set());
+    });
+}
+
+#[test]
+fn a_panic_fails_the_group_and_so_does_a_destructor_of_one_that_is_cancelled() {
+    quietly(|| {
+        imagine(async {
+            let group = task_group(async |group| {
+                group.spawn(async {
+                    let _guard = OnDrop(|| panic!("on purpose"));
+                    pending::<Result<(), io::Error>>().await
+                });
+                group.spawn(async {
+                    yield_now().await;
+                    if std::hint::black_box(true) {
+                        panic!("on purpose, first")
+                    }
+                    Ok(())
+                });
+                Ok(())
+            });
+            let error = group.await.unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                "2 tasks of the group failed: task Task-2 panicked: on purpose, first; \
+                 task Task-1 panicked: in a destructor, when it was cancelled"
+            );
+            assert!(io::Error::from(error).to_string().starts_with("2 tasks"));
+        });
+    });
+}
+
+#[test]
+fn dropping_a_group_cancels_its_tasks() {
+    imagine(async {
+        let dropped = Flag::default();
+        let group = task_group(async |group| {
+            let waits = wait_until_dropped(dropped.clone());
+            group.spawn(async move {
+                waits.await;
+                Ok::<(), io::Error>(())
+            });
+            pending::<Result<(), io::Error>>().await
+        });
+        assert!(timeout(SECOND, group).await.is_err());
+        settle().await;
+        assert!(dropped.is_set());
+    });
+}
+
+#[test]
+fn a_group_may_have_thousands_one_after_the_other() {
+    imagine(async {
+        let count = Rc::new(Cell::new(0));
+        let group = task_group(async |group| {
+            for _ in 0..5000 {
+                let count = Rc::clone(&count);
+                let task = group.spawn(async move {
+                    count.set(count.get() + 1);
+                    Ok::<(), io::Error>(())
+                });
+                task.await.unwrap();
+                assert_eq!(group.len(), 0);
+            }
+            Ok(())
+        });
+        group.await.unwrap();
+        assert_eq!(count.get(), 5000);
+    });
+}
+
+#[test]
+fn gathered_futures_run_side_by_side_and_keep_their_places() {
+    let took = time_of(async {
+        let text = String::from("borrowed");
+        let late = async {
+            sleep(SECOND * 2).await;
+            text.len()
+        };
+        let (first, second, third) = gather!(late, async { sleep(SECOND).await }, ready(Some(1u8))).await;
+        assert_eq!((first, second, third), (8, (), Some(1)));
+    });
+    assert_eq!(took, SECOND * 2);
+}
+
+#[test]
+fn join_all_polls_only_who_was_woken() {
+    let polls = Rc::new(Cell::new(0));
+    imagine(async {
+        let futures = (0..100u32).map(|number| {
+            let polls = Rc::clone(&polls);
+            let mut nap = Box::pin(sleep(SECOND * number));
+            std::future::poll_fn(move |cx| {
+                polls.set(polls.get() + 1);
+                nap.as_mut().poll(cx).map(|()| number)
+            })
+        });
+        assert_eq!(join_all(futures).await, (0..100).collect::<Vec<_>>());
+        assert!(join_all(Vec::<std::future::Ready<()>>::new()).await.is_empty());
+    });
+    assert_eq!(polls.get(), 200, "once to begin with, and once when it was woken");
+}
+
+async fn after(seconds: u32, result: Result<u32, u32>) -> Result<u32, u32> {
+    sleep(SECOND * seconds).await;
+    result
+}
+
+#[test]
+fn waiting_for_the_first_for_an_error_for_all() {
+    let tasks = || [after(3, Ok(3)), after(1, Ok(1)), after(2, Err(2))].map(spawn);
+    let took = time_of(async {
+        let first = wait(tasks(), FirstCompleted).await;
+        assert_eq!((first.done.len(), first.pending.len()), (1, 2));
+        let error = wait(first.pending, FirstError).await;
+        let [done] = <[_; 1]>::try_from(error.done).unwrap();
+        assert_eq!(done.await.unwrap(), Err(2));
+        let [pending] = <[_; 1]>::try_from(error.pending).unwrap();
+        assert_eq!(pending.await.unwrap(), Ok(3));
+    });
+    assert_eq!(took, SECOND * 3);
+    assert_eq!(time_of(async { assert_eq!(wait(tasks(), All).await.done.len(), 3) }), SECOND * 3);
+    assert_eq!(time_of(async { drop(wait(tasks(), FirstError).await) }), SECOND * 2);
+    assert_eq!(time_of(async { drop(wait(Vec::<velodrome::Task<()>>::new(), All).await) }), Duration::ZERO);
+}
+
+#[test]
+fn what_is_cancelled_counts_as_an_error_and_results_stay() {
+    imagine(async {
+        let tasks = [spawn(after(5, Ok(5))), spawn(after(1, Ok(1)))];
+        tasks[0].cancel();
+        let waited = wait(tasks, FirstError).await;
+        assert_eq!((waited.done.len(), waited.pending.len()), (1, 1));
+        let ended = spawn(ready(Ok::<_, u32>(7)));
+        settle().await;
+        let again = wait([ended], FirstError).await;
+        let [task] = <[_; 1]>::try_from(again.done).unwrap();
+        assert_eq!(task.await.unwrap(), Ok(7), "looking at it did not take it");
+    });
+}
+
+#[test]
+fn a_shielded_task_survives_its_timeout() {
+    imagine(async {
+        let saved = Rc::new(Cell::new(false));
+        let told = Rc::clone(&saved);
+        let save = async move {
+            sleep(SECOND * 2).await;
+            told.set(true);
+        };
+        assert!(timeout(SECOND, shield(save)).await.is_err());
+        sleep(SECOND * 2).await;
+        assert!(saved.get());
+    });
+}
