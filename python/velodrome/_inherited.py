@@ -15,6 +15,7 @@ from asyncio import selector_events as _selector_events
 from asyncio import sslproto as _sslproto
 from asyncio import streams as _streams
 from asyncio import trsock as _trsock
+from asyncio import unix_events as _unix_events
 from typing import TYPE_CHECKING, Any
 
 base_events: Any = _base_events
@@ -26,6 +27,10 @@ selector_events: Any = _selector_events
 sslproto: Any = _sslproto
 streams: Any = _streams
 trsock: Any = _trsock
+unix_events: Any = _unix_events
+
+# Until 3.13 a program may choose how asyncio waits for child processes.
+child_watchers = hasattr(_unix_events, "AbstractChildWatcher")
 
 if TYPE_CHECKING:
 
@@ -39,6 +44,7 @@ if TYPE_CHECKING:
         def _asyncgen_finalizer_hook(self, agen: Any) -> None: ...
         def _asyncgen_firstiter_hook(self, agen: Any) -> None: ...
         def _check_running(self) -> None: ...
+        def _child_watcher_callback(self, pid: int, returncode: int, transp: Any) -> None: ...
         def _close_self_pipe(self) -> None: ...
         async def _create_connection_transport(self, *args: Any, **kwargs: Any) -> Any: ...
         def _ensure_fd_no_transport(self, fd: Any) -> None: ...

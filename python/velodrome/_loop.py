@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import concurrent.futures
+import contextlib
 import os
 import signal
 import socket
@@ -19,7 +20,7 @@ import weakref
 from asyncio import events
 from typing import Any
 
-from . import _core, _probe, _streams
+from . import _core, _probe, _processes, _streams
 from ._inherited import SelectorEventLoop, base_events, futures, sslproto
 
 # A look-up blocks a thread for as long as a name server takes: enough that a few dead ones do not stop the
@@ -214,6 +215,39 @@ class EventLoop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]
     def _stop_serving(self, sock: socket.socket) -> None:
         self._unlisten(sock)
         super()._stop_serving(sock)
+
+    async def _make_subprocess_transport(
+        self,
+        protocol: Any,
+        args: Any,
+        shell: bool,
+        stdin: Any,
+        stdout: Any,
+        stderr: Any,
+        bufsize: int,
+        extra: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        watcher = _processes.chosen_watcher()
+        with watcher or contextlib.nullcontext():
+            if watcher is not None and not watcher.is_active():
+                raise RuntimeError(
+                    "asyncio.get_child_watcher() is not activated, subprocess support is not installed."
+                )
+            waiter = self.create_future()
+            transport = _processes.SubprocessTransport(
+                self, protocol, args, shell, stdin, stdout, stderr, bufsize, waiter=waiter, extra=extra, **kwargs
+            )
+            try:
+                transport.watch(watcher)
+                await waiter
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException:
+                transport.close()
+                await transport._wait()
+                raise
+        return transport
 
     async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int | None) -> int:
         if not isinstance(transp, _core.StreamTransport):

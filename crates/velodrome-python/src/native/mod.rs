@@ -1,5 +1,6 @@
 //! The native types: handles, the loop, transports. No `unsafe` here: that is the kit's.
 
+pub(crate) mod child;
 pub(crate) mod dispatch;
 pub(crate) mod event_loop;
 pub(crate) mod extra;
