@@ -20,7 +20,7 @@ import weakref
 from asyncio import events
 from typing import Any
 
-from . import _core, _probe, _processes, _streams
+from . import _core, _probe, _processes, _sendfile, _streams
 from ._inherited import SelectorEventLoop, base_events, futures, sslproto
 
 # A look-up blocks a thread for as long as a name server takes: enough that a few dead ones do not stop the
@@ -252,17 +252,19 @@ class EventLoop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]
     async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int | None) -> int:
         if not isinstance(transp, _core.StreamTransport):
             return await super()._sendfile_native(transp, file, offset, count)
+        self._check_sendfile_params(transp._sock, file, offset, count)
         resume_reading = transp.is_reading()
         transp.pause_reading()
         await transp._make_empty_waiter()
         try:
-            # A duplicate: the transport's own descriptor stays registered for the transport.
-            with transp._sock.dup() as sock:
-                return await self.sock_sendfile(sock, file, offset, count, fallback=False)
+            return await _sendfile.to_transport(transp, file, offset, count)
         finally:
             transp._reset_empty_waiter()
             if resume_reading:
                 transp.resume_reading()
+
+    async def _sock_sendfile_native(self, sock: Any, file: Any, offset: int, count: int | None) -> int:
+        return await _sendfile.to_socket(self, sock, file, offset, count)
 
     # -- names
 
