@@ -186,6 +186,14 @@ class EventLoop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]
             protocol_factory = _ForOwnSocket(protocol_factory)
         return await super().create_connection(protocol_factory, *args, sock=sock, **kwargs)
 
+    async def create_unix_connection(
+        self, protocol_factory: Any, path: Any = None, *, sock: socket.socket | None = None, **kwargs: Any
+    ) -> Any:
+        """Connect to a Unix socket, or take a connected one over; see asyncio's documentation."""
+        if sock is None:
+            protocol_factory = _ForOwnSocket(protocol_factory)
+        return await super().create_unix_connection(protocol_factory, path, sock=sock, **kwargs)
+
     async def _create_connection_transport(
         self, sock: socket.socket, protocol_factory: Any, *args: Any, **kwargs: Any
     ) -> Any:
@@ -216,18 +224,7 @@ class EventLoop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]
         self._unlisten(sock)
         super()._stop_serving(sock)
 
-    async def _make_subprocess_transport(
-        self,
-        protocol: Any,
-        args: Any,
-        shell: bool,
-        stdin: Any,
-        stdout: Any,
-        stderr: Any,
-        bufsize: int,
-        extra: Any = None,
-        **kwargs: Any,
-    ) -> Any:
+    async def _make_subprocess_transport(self, protocol: Any, *args: Any, **kwargs: Any) -> Any:
         watcher = _processes.chosen_watcher()
         with watcher or contextlib.nullcontext():
             if watcher is not None and not watcher.is_active():
@@ -235,9 +232,7 @@ class EventLoop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]
                     "asyncio.get_child_watcher() is not activated, subprocess support is not installed."
                 )
             waiter = self.create_future()
-            transport = _processes.SubprocessTransport(
-                self, protocol, args, shell, stdin, stdout, stderr, bufsize, waiter=waiter, extra=extra, **kwargs
-            )
+            transport = _processes.SubprocessTransport(self, protocol, *args, waiter=waiter, **kwargs)
             try:
                 transport.watch(watcher)
                 await waiter

@@ -1,14 +1,15 @@
 """Child processes: asyncio's transport and the standard library's ``Popen``, watched and signalled by pidfd.
 
-A pidfd means one process for ever, where its number is given to the next one as soon as somebody has reaped it: so
-no signal reaches a stranger. It needs no signal handler, no thread and no loop in the main thread. Where there is
-none (another kernel, a sandbox, no descriptor left) a thread waits for the child, without reaping it.
+A pidfd means one process for ever, where its number is given to the next one as soon as somebody has
+reaped it: so no signal reaches a stranger. It needs no signal handler, no thread and no loop in the main
+thread. Where there is none (another kernel, a sandbox, no descriptor left) a thread waits for the child,
+without reaping it.
 
-The child is reaped by ``Popen.poll``, under the lock that the standard library's own ``wait`` takes: exactly once,
-and whoever does it leaves the return code for the others.
+The child is reaped by ``Popen.poll``, under the lock that the standard library's own ``wait`` takes: exactly
+once, and whoever does it leaves the return code for the others.
 
-A child watcher that the program has set (``asyncio.set_child_watcher``, until 3.13) is told of the child, and reaps
-it; signals go through the pidfd all the same.
+A child watcher that the program has set (``asyncio.set_child_watcher``, until 3.13) is told of the child, and
+reaps it; signals go through the pidfd all the same.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from asyncio.log import logger
 from typing import Any
 
 from ._inherited import child_watchers, unix_events
+
+_STANDARD: Any = subprocess.Popen
 
 # What asyncio's child watchers report of a child that somebody else has reaped.
 _UNKNOWN = 255
@@ -61,7 +64,7 @@ class SubprocessTransport(unix_events._UnixSubprocessTransport):  # type: ignore
 
     def _start(self, *args: Any, **kwargs: Any) -> None:
         super()._start(*args, **kwargs)
-        if type(self._proc) is subprocess.Popen:
+        if type(self._proc) is _STANDARD:
             self._proc._child = _take_charge(self._loop, self._proc.pid)
             self._proc.__class__ = Popen
 
@@ -92,7 +95,8 @@ class SubprocessTransport(unix_events._UnixSubprocessTransport):  # type: ignore
         return True
 
     def _pidfd_ready(self) -> None:
-        # Not ended after all: a debugger holds the child, or another thread is about to reap it. We are asked again.
+        # Not ended after all: a debugger holds the child, or another thread is about to reap it. Then we are
+        # asked again.
         if self._proc.poll() is not None:
             self._loop._remove_reader(self._proc._child.fileno())
             self._report()
@@ -163,7 +167,7 @@ class Popen(subprocess.Popen[bytes]):
 
 
 class _ByNumber:
-    """A child known by its number alone. Only who holds its Popen's lock reaps it, so the number stays its own."""
+    """A child known by its number alone, which stays its own: only who holds its Popen's lock reaps it."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid

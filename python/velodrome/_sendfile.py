@@ -1,8 +1,8 @@
-"""``loop.sendfile`` and ``loop.sock_sendfile`` by ``os.sendfile``: from the page cache to the socket, in the kernel.
+"""``loop.sendfile`` and ``loop.sock_sendfile`` by ``os.sendfile``: from the page cache to the socket.
 
-asyncio takes the descriptor into its selector and out again for every piece, and waits after each. Here the next piece is
-tried as long as the kernel takes whole ones, and the descriptor is watched from the first refusal to the end: one
-wait and one ``sendfile`` for each filling of the socket's buffer.
+asyncio takes the descriptor into its selector and out again for every piece, and waits after each. Here the
+next piece is tried as long as the kernel takes whole ones: a file that fits into the socket's buffer is sent
+without any wait.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 from ._inherited import exceptions
 
-# After so much others get a turn. A kernel whose reader keeps up would go on for the whole file: 1 MiB is a third
-# of a millisecond over loopback.
+# After so much others get a turn. With a reader who keeps up the kernel would go on for the whole file: 1 MiB
+# is a third of a millisecond over loopback.
 _FAIR_SHARE = 1 << 20
 
 
