@@ -392,7 +392,7 @@ def test_a_transports_socket_is_not_for_sock_sendfile(run, path: Path) -> None:
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tls") / "both.pem"
     subprocess.run(
-        f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout {path}.key -out {path}",
+        f"openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -keyout {path}.key -out {path}",
         shell=True,
         check=True,
         capture_output=True,
