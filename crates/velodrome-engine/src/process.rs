@@ -69,6 +69,7 @@ impl Child {
 }
 
 #[cfg(test)]
+#[allow(clippy::zombie_processes, reason = "reaping is what is tested")]
 mod tests {
     use std::process::{Command, Stdio};
 
