@@ -22,6 +22,8 @@ from kinds import KINDS
 PIPE = asyncio.subprocess.PIPE
 DEVNULL = asyncio.subprocess.DEVNULL
 
+# asyncio's own watcher of 3.11 waits on a thread, so that who reaps a child in the test competes with it.
+COMPETES = sys.version_info < (3, 12)
 HAS_WATCHERS = sys.version_info < (3, 14)
 
 
@@ -288,6 +290,66 @@ def test_the_same_file_for_both_outputs(run) -> None:
     run(main())
 
 
+# -- streams
+
+
+def test_output_by_lines_and_otherwise(run) -> None:
+    async def main() -> None:
+        source = (
+            "import sys; sys.stdout.write('one\\ntwo\\n' + 'x' * 1000 + ';rest'); sys.stderr.write('err')"
+        )
+        process = await asyncio.create_subprocess_exec(*python(source), stdout=PIPE, stderr=PIPE, limit=100)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert await process.stdout.readline() == b"one\n"
+        assert await process.stdout.readuntil(b"\n") == b"two\n"
+        with pytest.raises(asyncio.LimitOverrunError):
+            await process.stdout.readuntil(b";")
+        assert await process.stdout.readexactly(1001) == b"x" * 1000 + b";"
+        with pytest.raises(asyncio.IncompleteReadError):
+            await process.stdout.readexactly(5)
+        assert process.stdout.at_eof()
+        assert await process.stderr.read() == b"err"
+        assert await process.wait() == 0
+
+    run(main())
+
+
+def test_a_child_that_is_not_listened_to_has_to_wait(run) -> None:
+    async def main() -> None:
+        process = await asyncio.create_subprocess_exec(
+            *python("import os\nfor _ in range(100): os.write(1, bytes(100_000))"), stdout=PIPE, limit=1000
+        )
+        assert process.stdout is not None
+        pipe = process._transport.get_pipe_transport(1)  # type: ignore[attr-defined]
+        await until(lambda: not pipe.is_reading())
+        assert process.returncode is None
+        assert len(await process.stdout.read()) > 6_000_000
+        assert await process.wait() == 0
+
+    run(main())
+
+
+@pytest.mark.velodrome_only
+def test_the_readers_of_a_child_are_native_unless_they_are_somebodys_own(run) -> None:
+    from velodrome import _core
+
+    class Own(asyncio.subprocess.SubprocessStreamProtocol):
+        pass
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        process = await asyncio.create_subprocess_exec("true", stdout=PIPE, stderr=PIPE)
+        assert type(process.stdout) is type(process.stderr) is _core.StreamReader
+        await process.communicate()
+        transport, protocol = await loop.subprocess_exec(lambda: Own(limit=100, loop=loop), "true")
+        assert type(protocol.stdout) is asyncio.StreamReader
+        await transport._wait()
+        transport.close()
+
+    run(main())
+
+
 # -- pitfall 27
 
 
@@ -362,6 +424,7 @@ def test_pitfall_24_no_signal_goes_by_number(run, monkeypatch) -> None:
     run(main())
 
 
+@pytest.mark.velodrome_only(when=COMPETES)
 def test_pitfall_24_who_polls_the_popen_object_takes_nothing_from_the_loop(run, kind, monkeypatch) -> None:
     async def main() -> None:
         process = await asyncio.create_subprocess_exec(*python("raise SystemExit(7)"))
@@ -383,6 +446,7 @@ async def reaped_by_somebody_else() -> int:
     return process.pid
 
 
+@pytest.mark.velodrome_only(when=COMPETES)
 def test_a_child_that_somebody_else_reaps(run, caplog) -> None:
     async def main() -> None:
         assert str(await reaped_by_somebody_else()) in caplog.text

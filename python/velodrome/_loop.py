@@ -242,6 +242,7 @@ class EventLoop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]
                 transport.close()
                 await transport._wait()
                 raise
+        _processes.adopt_streams(protocol)
         return transport
 
     async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int | None) -> int:

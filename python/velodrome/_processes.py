@@ -14,6 +14,7 @@ reaps it; signals go through the pidfd all the same.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import os
@@ -25,6 +26,7 @@ from asyncio import events
 from asyncio.log import logger
 from typing import Any
 
+from . import _streams
 from ._inherited import child_watchers, unix_events
 
 _STANDARD: Any = subprocess.Popen
@@ -164,6 +166,13 @@ class Popen(subprocess.Popen[bytes]):
         if self.poll() is None and sig != 0:
             with contextlib.suppress(ProcessLookupError):
                 self._child.send_signal(sig)
+
+
+def adopt_streams(protocol: Any) -> None:
+    """Make the readers of ``asyncio.create_subprocess_exec`` native."""
+    if type(protocol) is asyncio.subprocess.SubprocessStreamProtocol:
+        for reader in (protocol.stdout, protocol.stderr):
+            _streams.adopt_reader(reader)
 
 
 class _ByNumber:
