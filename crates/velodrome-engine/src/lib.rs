@@ -19,6 +19,7 @@ pub mod reactor;
 pub mod hub;
 
 pub mod net;
+pub mod process;
 pub mod streams;
 pub mod transport;
 

@@ -21,7 +21,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
 }
 
 /// Every native type with the Python class that is its base, in the order in which they are made.
-fn native_types() -> [TypeEntry; 10] {
+fn native_types() -> [TypeEntry; 11] {
     [
         ("Handle", native::handle::make_handle_type),
         ("TimerHandle", native::handle::make_timer_handle_type),
@@ -30,6 +30,7 @@ fn native_types() -> [TypeEntry; 10] {
         ("Reading", native::reading::make_type),
         ("StreamWriter", native::writer::make_type),
         ("Draining", native::writer::make_draining_type),
+        ("Child", native::child::make_type),
         ("StreamTransport", native::transport::make_type),
         ("DatagramTransport", native::datagram::make_type),
         ("Loop", native::event_loop::make_type),

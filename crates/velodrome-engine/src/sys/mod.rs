@@ -52,6 +52,13 @@ mod native;
 #[path = "native_posix.rs"]
 mod native;
 
+#[cfg(epoll)]
+#[path = "pidfd_linux.rs"]
+mod pidfd;
+#[cfg(not(epoll))]
+#[path = "pidfd_absent.rs"]
+mod pidfd;
+
 pub(crate) mod poller;
 
 #[cfg(not(all(loom, test)))]
@@ -67,6 +74,7 @@ pub use native::Bell;
 #[cfg(epoll)]
 pub(crate) use native::take_place;
 pub use peer::Peer;
+pub use pidfd::Pidfd;
 pub use rustix::net::{AddressFamily, SocketType};
 pub use socket::{
     accept, bind, connect, getpeername, getsockname, is_connecting, listen, set_broadcast, set_keepalive,
@@ -74,6 +82,15 @@ pub use socket::{
     take_error,
 };
 pub use transfer::{IOV_MAX, read, recv, recv_now, send, send_now, send_vectored, write, write_vectored};
+
+/// How a process ended.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It exited, with this status.
+    Code(i32),
+    /// This signal ended it.
+    Signal(i32),
+}
 
 /// Lends a descriptor to one system call.
 ///

@@ -163,9 +163,20 @@ impl Stream {
         }
     }
 
+    /// Call [`Protocol::drained`](crate::transport::Protocol::drained) once the kernel takes more, though nothing is
+    /// queued: somebody else, who sends a file, writes to the descriptor.
+    pub fn wait_for_room(self: &Rc<Self>) {
+        if self.lost.get() == 0 && !self.blocked.get() {
+            self.block();
+        }
+    }
+
     pub(super) fn writable(self: &Rc<Self>) {
-        if self.lost.get() > 0 || self.queue.borrow().is_empty() {
+        if self.lost.get() > 0 {
             return;
+        }
+        if self.queue.borrow().is_empty() {
+            return self.emptied();
         }
         if !self.send_queue() {
             return;
