@@ -2,6 +2,8 @@
 #
 #   PYTHON=3.12 (or a path)    only this Python; else each that tools/find_pythons finds
 #   DRIVER=epoll|portable      only this driver (conformance); else both
+#   DURATION=600               how long the mixed load of `make soak` lasts
+#   SEEDS=20                   how many runs with short and interrupted calls `make torture` makes
 #   ARGS="-k server -x"        more arguments for pytest, the conformance runner or the benchmarks
 
 SHELL := /bin/bash
@@ -13,6 +15,8 @@ SHELL := /bin/bash
 
 PYTHON ?=
 DRIVER ?=
+DURATION ?= 600
+SEEDS ?= 20
 ARGS ?=
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
@@ -147,8 +151,31 @@ conformance: build  ## CPython's own asyncio tests on our loop, each Python and 
 		$(foreach driver,$(or $(DRIVER),epoll portable),--driver $(driver)) $(ARGS)
 
 .PHONY: soak
-soak: need-python $(VENV)/.built  ## the tests that take minutes or thousands of descriptors
+soak: need-python $(VENV)/.built  ## the tests that take minutes or thousands of descriptors, then mixed load for DURATION
 	ulimit -n "$$(ulimit -Hn)"; $(call pytest,$(ONE)) -m slow --timeout 1200
+	$(call say,Mixed load)
+	$(VENV)/bin/python tests/torture/soak.py $(DURATION)
+
+# The package with an extension that counts what is alive and can make system calls short; the one in use stays as it is.
+INSTRUMENTED := $(TARGET)/instrumented
+instrumented = PYTHONPATH='$(abspath $(INSTRUMENTED))' VELODROME_INSTRUMENTED=1
+
+.PHONY: torture
+torture: need-python $(VENV)/.tools  ## nothing stays alive after any test; short, interrupted and failing system calls
+	$(call say,The extension with instruments)
+	PYO3_PYTHON='$(CURDIR)/$(VENV)/bin/python' cargo build --release -p velodrome-python --features instruments \
+		--target-dir '$(INSTRUMENTED)-target'
+	rm -rf '$(INSTRUMENTED)' && mkdir -p '$(INSTRUMENTED)' && cp -r python/velodrome '$(INSTRUMENTED)'
+	rm -f '$(INSTRUMENTED)'/velodrome/*.so
+	cp '$(INSTRUMENTED)-target/release/libvelodrome_core.so' "$(INSTRUMENTED)/velodrome/_core$$($(VENV)/bin/python -c \
+		'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')"
+	$(call say,Nothing stays alive after any test)
+	$(instrumented) $(call pytest,$(ONE))
+	$(call say,Short and interrupted system calls)
+	for seed in $$(seq $(SEEDS)); do echo "seed $$seed"; \
+		$(instrumented) VELODROME_FAULTS=$$seed $(call pytest,$(ONE)) -q -m faults; done
+	$(call say,Each system call fails in turn)
+	$(instrumented) $(VENV)/bin/python tests/torture/nth_call.py
 
 .PHONY: loom
 loom:  ## every interleaving of what threads share, by loom

@@ -15,6 +15,8 @@ from report import FIGURES, OWN
 
 ROOT = pathlib.Path(__file__).parent.parent
 CHARTS = pathlib.Path("benchmarks", "results")
+# Written by `make bench-rust ARGS=--write`.
+RUST = ROOT / CHARTS / "rust.md"
 
 
 def provenance(results: dict) -> str:
@@ -74,6 +76,8 @@ def document(results: dict) -> str:
     ]
     if failures := report.errors(results):
         parts.append("## Not measured\n\n" + "\n".join(f"* {failure}" for failure in failures))
+    if RUST.exists():
+        parts.append("## The Rust face\n\n" + RUST.read_text().strip())
     return "\n\n".join(parts) + "\n"
 
 

@@ -4,6 +4,7 @@
 ``run(coroutine)``        runs it on ``loop`` within a deadline
 ``errors``                what the exception handlers of these loops were told; must be empty at the end
 ``oracle``                a loop of asyncio's own, for tests that compare
+``pair``                  the two ends of a local connection, not blocking
 ``script(source, ...)``   runs a program in a process of its own
 
 Nothing outlives a test: descriptors and threads are counted before and after, and every warning is an error.
@@ -14,17 +15,21 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import socket
 import subprocess
 import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kinds import KINDS
+
+if "velodrome" in KINDS:
+    import velodrome._core
 
 DEADLINE = 10
 """Seconds that any wait in a test may take: far more than it needs on a busy machine."""
@@ -85,7 +90,8 @@ def new_loop(kind: str, errors: Errors) -> Iterator[Callable[[], asyncio.Abstrac
         return loop
 
     yield new_loop
-    for loop in loops:
+    while loops:
+        loop = loops.pop(0)
         if not loop.is_closed():
             _wind_up(loop)
 
@@ -123,6 +129,16 @@ def oracle() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 @pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """The two ends of a local stream connection."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    with ours, theirs:
+        yield ours, theirs
+
+
+@pytest.fixture
 def script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a Python program in a process of its own; options of the interpreter go before its name."""
 
@@ -143,12 +159,16 @@ def script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 def run_python(
-    *arguments: str, cwd: Path | None = None, stdin: str = "", **environment: str
+    *arguments: str,
+    cwd: Path | None = None,
+    stdin: str = "",
+    before: Sequence[str] = (),
+    **environment: str,
 ) -> subprocess.CompletedProcess[str]:
-    """Run the interpreter of the tests, with their modules on its path."""
+    """Run the interpreter of the tests, with their modules on its path; a tracer goes ``before`` it."""
     paths = [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
     return subprocess.run(
-        [sys.executable, *arguments],
+        [*before, sys.executable, *arguments],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), **environment},
         capture_output=True,
@@ -173,6 +193,37 @@ def nothing_outlives_a_test(request: pytest.FixtureRequest) -> Iterator[None]:
 def outlived(descriptors: set[tuple[int, str]], threads: set[object]) -> set[object]:
     """The descriptors and threads of now that were not there before."""
     return (open_descriptors() - descriptors) | (running_threads() - threads)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _instruments() -> None:
+    """Where they are asked for, they must be there: without them nothing is counted and all is well."""
+    if os.environ.get("VELODROME_INSTRUMENTED"):
+        loop = KINDS["velodrome"]()
+        assert alive(), "built without --features instruments"
+        loop.close()
+
+
+def alive() -> dict[str, int]:
+    """Handles, transports, writes, registrations that live: counted in builds with instruments only."""
+    return velodrome._core.alive() if "velodrome" in KINDS else {}
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_alive(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Outermost of all fixtures, so that the loops of the test are gone by then."""
+    gc.collect()
+    before = alive()
+    yield
+    # What pytest would keep until the next test.
+    request.node.funcargs.clear()
+    caplog.get_records("call").clear()
+    for _ in range(3):  # a destructor may have begun something new
+        gc.collect()
+    after = alive()
+    assert {
+        kind: after[kind] - before.get(kind, 0) for kind in after if after[kind] > before.get(kind, 0)
+    } == {}
 
 
 def open_descriptors() -> set[tuple[int, str]]:
@@ -209,3 +260,10 @@ async def until(condition: Callable[[], object]) -> None:
     """Turn the loop until something is so that no event announces."""
     while not condition():  # noqa: ASYNC110
         await asyncio.sleep(0)
+
+
+async def idles() -> None:
+    """The loop sleeps when it has nothing to do."""
+    before = time.process_time()
+    await asyncio.sleep(0.1)
+    assert time.process_time() - before < 0.05, "it spins"

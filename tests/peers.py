@@ -36,12 +36,15 @@ class Echo(asyncio.Protocol):
 class Client(asyncio.Protocol):
     def __init__(self, loop):
         self.answered, self.lost = loop.create_future(), loop.create_future()
+        self.data, self.expected = b"", 0
 
     def connection_made(self, transport):
         self.transport = transport
 
     def data_received(self, data):
-        self.answered.set_result(data)
+        self.data += data
+        if len(self.data) == self.expected:
+            self.answered.set_result(self.data)
 
     def connection_lost(self, exc):
         self.lost.set_result(exc)
@@ -68,8 +71,10 @@ async def connect(port, number):
 
 
 async def echo(client, number):
-    client.transport.write(b"%d" % number)
-    assert await client.answered == b"%d" % number
+    message = b"%d" % number
+    client.expected = len(message)
+    client.transport.write(message)
+    assert await client.answered == message
 
 
 async def close(client):

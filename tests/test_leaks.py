@@ -38,6 +38,7 @@ def assert_flat(seen, blocks=20, kilobytes=10_000):
     assert seen[-1][2] - seen[0][2] < kilobytes
 
 
+@pytest.mark.faults
 def test_a_thousand_connections_in_turn(run, loop):
     async def main():
         async with serving(Echo) as address:
@@ -54,6 +55,7 @@ def test_a_thousand_connections_in_turn(run, loop):
     run(main())
 
 
+@pytest.mark.faults
 def test_a_thousand_conversations_over_streams(run):
     async def handle(reader, writer):
         writer.write(await reader.readline())

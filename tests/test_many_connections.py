@@ -48,6 +48,7 @@ def assert_as_before(line, kilobytes):
     resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 10_100,
     reason="the hard limit of descriptors is below 10,100",
 )
+@pytest.mark.faults
 def test_ten_thousand_at_once(peers):
     client, server = peers("at_once", 10_000, 25)
     assert int(client.split()[1]) > 10_000

@@ -8,20 +8,10 @@ import gc
 import os
 import socket
 import threading
-import time
 import weakref
 
 import pytest
-from conftest import turns
-
-
-@pytest.fixture
-def pair():
-    ours, theirs = socket.socketpair()
-    ours.setblocking(False)
-    theirs.setblocking(False)
-    with ours, theirs:
-        yield ours, theirs
+from conftest import idles, turns
 
 
 def until_blocked(sock):
@@ -631,10 +621,3 @@ class TestWatches:
             operation.close()
             theirs.send(b"abc")
             assert ours.recv(10) == b"abc"
-
-
-async def idles():
-    """The loop sleeps when it has nothing to do."""
-    before = time.process_time()
-    await asyncio.sleep(0.1)
-    assert time.process_time() - before < 0.05

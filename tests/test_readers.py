@@ -22,15 +22,6 @@ def a_few_turns(loop, count=5):
 
 
 @pytest.fixture
-def pair():
-    ours, theirs = socket.socketpair()
-    ours.setblocking(False)
-    theirs.setblocking(False)
-    with ours, theirs:
-        yield ours, theirs
-
-
-@pytest.fixture
 def ours(pair):
     return pair[0]
 

@@ -336,6 +336,7 @@ STORM = """
 
 
 @pytest.mark.parametrize("by", ["by_the_loop", "by_python"])
+@pytest.mark.faults
 def test_a_signal_each_millisecond(script, kind, by):
     """Six megabytes of echo arrive whole."""
     assert script(STORM, kind, by).stdout == "done\n"

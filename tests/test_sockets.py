@@ -14,15 +14,6 @@ from recorder import linked
 
 
 @pytest.fixture
-def pair():
-    ours, theirs = socket.socketpair()
-    ours.setblocking(False)
-    theirs.setblocking(False)
-    with ours, theirs:
-        yield ours, theirs
-
-
-@pytest.fixture
 def datagrams():
     """Two UDP sockets with addresses."""
     sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]

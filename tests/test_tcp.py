@@ -98,6 +98,7 @@ class TestEvents:
 
         run(main())
 
+    @pytest.mark.faults
     def test_a_large_transfer(self, run):
         data = os.urandom(20_000_000)
 
@@ -108,6 +109,7 @@ class TestEvents:
 
         run(main())
 
+    @pytest.mark.faults
     def test_many_small_writes(self, run):
         async def main():
             async with linked() as (client, server):
@@ -253,6 +255,7 @@ class TestWriting:
 
         run(main())
 
+    @pytest.mark.faults
     def test_writelines_of_more_than_the_kernel_takes(self, run):
         chunks = [b"%d," % number for number in range(20_000)]
 
@@ -452,6 +455,7 @@ class TestFlowControl:
 
         run(main())
 
+    @pytest.mark.faults
     def test_the_buffer_is_bounded_by_the_high_mark_and_one_write(self, run):
         largest = 0
 
@@ -616,6 +620,7 @@ class TestBufferedProtocols:
 
         run(main())
 
+    @pytest.mark.faults
     def test_half_close(self, run):
         async def main():
             async with linked(server=Buffered(keep_open=True)) as (client, server):
@@ -685,6 +690,7 @@ class TestChangingProtocols:
 class TestEndings:
     """close, abort, and what peers do."""
 
+    @pytest.mark.faults
     def test_close_sends_what_is_left_to_a_slow_reader(self, run):
         data = os.urandom(5_000_000)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import concurrent.futures
+import contextlib
 import os
 import signal
 import socket
@@ -19,7 +20,7 @@ import weakref
 from asyncio import events
 from typing import Any
 
-from . import _core, _datagrams, _probe, _streams
+from . import _core, _datagrams, _probe, _processes, _sendfile, _streams
 from ._inherited import SelectorEventLoop, base_events, futures, sslproto
 
 # A look-up blocks a thread for as long as a name server takes: enough that a few dead ones do not stop the
@@ -197,6 +198,14 @@ class EventLoop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]
             protocol_factory = _ForOwnSocket(protocol_factory)
         return await super().create_connection(protocol_factory, *args, sock=sock, **kwargs)
 
+    async def create_unix_connection(
+        self, protocol_factory: Any, path: Any = None, *, sock: socket.socket | None = None, **kwargs: Any
+    ) -> Any:
+        """Connect to a Unix socket, or take a connected one over; see asyncio's documentation."""
+        if sock is None:
+            protocol_factory = _ForOwnSocket(protocol_factory)
+        return await super().create_unix_connection(protocol_factory, path, sock=sock, **kwargs)
+
     async def _create_connection_transport(
         self, sock: socket.socket, protocol_factory: Any, *args: Any, **kwargs: Any
     ) -> Any:
@@ -227,20 +236,43 @@ class EventLoop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]
         self._unlisten(sock)
         super()._stop_serving(sock)
 
+    async def _make_subprocess_transport(self, protocol: Any, *args: Any, **kwargs: Any) -> Any:
+        watcher = _processes.chosen_watcher()
+        with watcher or contextlib.nullcontext():
+            if watcher is not None and not watcher.is_active():
+                raise RuntimeError(
+                    "asyncio.get_child_watcher() is not activated, subprocess support is not installed."
+                )
+            waiter = self.create_future()
+            transport = _processes.SubprocessTransport(self, protocol, *args, waiter=waiter, **kwargs)
+            try:
+                transport.watch(watcher)
+                await waiter
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException:
+                transport.close()
+                await transport._wait()
+                raise
+        _processes.adopt_streams(protocol)
+        return transport
+
     async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int | None) -> int:
         if not isinstance(transp, _core.StreamTransport):
             return await super()._sendfile_native(transp, file, offset, count)
+        self._check_sendfile_params(transp._sock, file, offset, count)
         resume_reading = transp.is_reading()
         transp.pause_reading()
         await transp._make_empty_waiter()
         try:
-            # A duplicate: the transport's own descriptor stays registered for the transport.
-            with transp._sock.dup() as sock:
-                return await self.sock_sendfile(sock, file, offset, count, fallback=False)
+            return await _sendfile.to_transport(transp, file, offset, count)
         finally:
             transp._reset_empty_waiter()
             if resume_reading:
                 transp.resume_reading()
+
+    async def _sock_sendfile_native(self, sock: Any, file: Any, offset: int, count: int | None) -> int:
+        return await _sendfile.to_socket(self, sock, file, offset, count)
 
     # -- names
 

@@ -84,14 +84,19 @@ def adopt(protocol: Any) -> Any:
     if getattr(protocol.data_received, "__func__", None) is not _DATA_RECEIVED:
         return None
     reader = protocol._stream_reader
-    if type(reader) is streams.StreamReader and _is_as_made(reader, _READER_METHODS):
-        reader.__class__ = _core.StreamReader
+    adopt_reader(reader)
     if type(reader) is not _core.StreamReader:
         return None
     callback = protocol._client_connected_cb
     if callback is not None and protocol._transport is None:
         protocol._client_connected_cb = functools.partial(_connected, protocol, callback)
     return protocol._stream_reader_wr
+
+
+def adopt_reader(reader: Any) -> None:
+    """Make a stream reader native, if it is as asyncio made it."""
+    if _NATIVE and type(reader) is streams.StreamReader and _is_as_made(reader, _READER_METHODS):
+        reader.__class__ = _core.StreamReader
 
 
 def _is_as_made(stream: Any, methods: dict[str, Any]) -> bool:

@@ -20,7 +20,7 @@ const LEVELS: &[&[&str]] = &[
 ];
 
 /// Usable by all, know nobody.
-const GROUND: &[&str] = &["clock", "error", "trace"];
+const GROUND: &[&str] = &["census", "clock", "error", "trace"];
 
 /// May use everything.
 const ROOF: &[&str] = &["testing"];

@@ -4,6 +4,7 @@
 //! [`ready::Runnable`]s; [`event_loop::EventLoop`] is the front door. The modules below are listed from the kernel up;
 //! each may use only what stands above it in the list (`crates/tidy` checks that).
 
+pub mod census;
 pub mod clock;
 pub mod sys;
 

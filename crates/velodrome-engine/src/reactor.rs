@@ -11,6 +11,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::rc::Rc;
 
+use crate::census::Member;
 use crate::driver::{Driver, Event, Interest, Key, Readiness, Timeout};
 use crate::ready::{ReadyQueue, Run, Runnable, Visitor};
 
@@ -42,6 +43,7 @@ pub struct Registration {
     resting: Cell<u64>,
     /// None once deregistered: a late event finds nothing.
     source: RefCell<Option<Rc<dyn Source>>>,
+    _member: Member,
 }
 
 impl Registration {
@@ -221,6 +223,7 @@ impl Reactor {
             internal: Cell::new(false),
             resting: Cell::new(0),
             source: RefCell::new(Some(source)),
+            _member: Member::of("registration"),
         });
         self.table.borrow_mut().insert(&registration);
         Ok(registration)

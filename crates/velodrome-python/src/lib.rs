@@ -3,6 +3,7 @@
 mod kit;
 mod native;
 
+use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
 
 use kit::module::TypeEntry;
@@ -15,11 +16,12 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(learn, module)?)?;
     module.add_function(wrap_pyfunction!(learn_class, module)?)?;
     module.add_function(wrap_pyfunction!(info, module)?)?;
+    module.add_function(wrap_pyfunction!(alive, module)?)?;
     Ok(())
 }
 
 /// Every native type with the Python class that is its base, in the order in which they are made.
-fn native_types() -> [TypeEntry; 10] {
+fn native_types() -> [TypeEntry; 11] {
     [
         ("Handle", native::handle::make_handle_type),
         ("TimerHandle", native::handle::make_timer_handle_type),
@@ -28,16 +30,22 @@ fn native_types() -> [TypeEntry; 10] {
         ("Reading", native::reading::make_type),
         ("StreamWriter", native::writer::make_type),
         ("Draining", native::writer::make_draining_type),
+        ("Child", native::child::make_type),
         ("StreamTransport", native::transport::make_type),
         ("DatagramTransport", native::datagram::make_type),
         ("Loop", native::event_loop::make_type),
     ]
 }
 
-/// Learn how the steps and wake-ups of C tasks look, so that they need no handle.
+/// Learn how the steps and wake-ups of C tasks look, so that they need no handle. What is learnt belongs to the main
+/// interpreter: in another one the import fails.
 #[pyfunction]
-fn learn(step: &Bound<'_, PyAny>, wakeup: &Bound<'_, PyAny>) {
+fn learn(step: &Bound<'_, PyAny>, wakeup: &Bound<'_, PyAny>) -> PyResult<()> {
+    if !kit::module::in_main_interpreter() {
+        return Err(PyImportError::new_err("velodrome works in the main interpreter only"));
+    }
     native::scheduling::learn(Obj::of(step), Obj::of(wakeup));
+    Ok(())
 }
 
 /// Learn which subclass of `Loop` nearly every loop is.
@@ -59,4 +67,10 @@ fn info() -> Vec<(&'static str, String)> {
         ("rustc", env!("VELODROME_RUSTC").to_owned()),
         ("profile", if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned()),
     ]
+}
+
+/// What of ours is alive, by kind; always empty without the feature `instruments`, which the tests of `make torture` use.
+#[pyfunction]
+fn alive() -> std::collections::HashMap<&'static str, usize> {
+    velodrome_engine::census::alive().into_iter().collect()
 }

@@ -23,8 +23,11 @@ async fn reader_of(bytes: &[u8]) -> StreamReader {
     let ((reader, writer), (_, theirs)) = pair();
     theirs.write(bytes);
     drop(theirs);
-    // Were it dropped, so would the connection be.
-    std::mem::forget(writer);
+    // Were it dropped, so would the connection be; a task keeps it until the loop ends.
+    drop(spawn(async move {
+        let _writer = writer;
+        std::future::pending::<()>().await;
+    }));
     reader
 }
 

@@ -396,20 +396,6 @@ fn a_late_waker_does_not_wake_the_task_that_has_the_place_now() {
 }
 
 #[test]
-fn places_and_wakers_are_used_again() {
-    imagine(async {
-        let mut addresses = Vec::new();
-        for _ in 0..3 {
-            let (polls, waker) = Default::default();
-            counted(&polls, &waker, 1).await.unwrap();
-            // Only its address is kept: a clone would be a reason to make another.
-            addresses.push(waker.take().unwrap().data() as usize);
-        }
-        assert!(addresses.windows(2).all(|two| two[0] == two[1]), "{addresses:?}");
-    });
-}
-
-#[test]
 fn two_loops_one_after_the_other_do_not_mix() {
     let waker: Rc<RefCell<Option<Waker>>> = Rc::default();
     let left = Rc::clone(&waker);

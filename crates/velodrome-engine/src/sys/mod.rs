@@ -14,7 +14,7 @@
 //!   exception, see [`connect`].
 //!
 //! This file is also the only one of its directory with a `cfg`: `native` is what differs between kernels, `sync`
-//! what differs when loom explores the interleavings of `wakeup`.
+//! what differs when loom explores the interleavings of `wakeup`, `faults` what `make torture` does to the calls.
 
 #![allow(
     unsafe_code,
@@ -27,6 +27,11 @@ use std::os::fd::{BorrowedFd, RawFd};
 use rustix::io::Errno;
 
 mod datagrams;
+#[cfg(feature = "instruments")]
+mod faults;
+#[cfg(not(feature = "instruments"))]
+#[path = "faults_absent.rs"]
+mod faults;
 mod fd;
 mod peer;
 pub mod signals;
@@ -90,6 +95,15 @@ pub enum Ending {
     Signal(i32),
 }
 
+/// How a process ended.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It exited, with this status.
+    Code(i32),
+    /// This signal ended it.
+    Signal(i32),
+}
+
 /// Lends a descriptor to one system call.
 ///
 /// The lifetime is free, so whoever borrows keeps nothing: a borrow ends with the call it was made for.
@@ -104,8 +118,8 @@ pub(crate) fn lend<'call>(fd: RawFd) -> io::Result<BorrowedFd<'call>> {
 }
 
 /// Makes a call until no signal interrupts it, and puts its error into the form used everywhere else.
-fn retry<T>(call: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {
-    rustix::io::retry_on_intr(call).map_err(io::Error::from)
+fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {
+    rustix::io::retry_on_intr(|| faults::interrupt().and_then(|()| call())).map_err(io::Error::from)
 }
 
 #[cfg(test)]

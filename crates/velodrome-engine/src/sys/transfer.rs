@@ -8,7 +8,7 @@ use std::os::fd::RawFd;
 
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 
-use super::{lend, native, retry};
+use super::{faults, lend, native, retry};
 
 /// The most slices one gathered write may carry: the kernel's `UIO_MAXIOV`, the same on Linux, macOS and the BSDs.
 pub const IOV_MAX: usize = 1024;
@@ -17,6 +17,8 @@ pub const IOV_MAX: usize = 1024;
 #[inline]
 pub fn recv(fd: RawFd, buf: &mut [u8]) -> io::Result<usize> {
     let fd = lend(fd)?;
+    let length = faults::length(buf.len());
+    let buf = &mut buf[..length];
     retry(|| rustix::net::recv(fd, &mut *buf, RecvFlags::empty())).map(|(filled, _)| filled)
 }
 
@@ -24,6 +26,8 @@ pub fn recv(fd: RawFd, buf: &mut [u8]) -> io::Result<usize> {
 #[inline]
 pub fn recv_now(fd: RawFd, buf: &mut [u8]) -> io::Result<usize> {
     let fd = lend(fd)?;
+    let length = faults::length(buf.len());
+    let buf = &mut buf[..length];
     retry(|| rustix::net::recv(fd, &mut *buf, RecvFlags::DONTWAIT)).map(|(filled, _)| filled)
 }
 
@@ -31,6 +35,7 @@ pub fn recv_now(fd: RawFd, buf: &mut [u8]) -> io::Result<usize> {
 #[inline]
 pub fn send(fd: RawFd, buf: &[u8]) -> io::Result<usize> {
     let fd = lend(fd)?;
+    let buf = &buf[..faults::length(buf.len())];
     retry(|| rustix::net::send(fd, buf, native::SEND_FLAGS))
 }
 
@@ -38,6 +43,7 @@ pub fn send(fd: RawFd, buf: &[u8]) -> io::Result<usize> {
 #[inline]
 pub fn send_now(fd: RawFd, buf: &[u8]) -> io::Result<usize> {
     let fd = lend(fd)?;
+    let buf = &buf[..faults::length(buf.len())];
     retry(|| rustix::net::send(fd, buf, native::SEND_FLAGS.union(SendFlags::DONTWAIT)))
 }
 
@@ -53,6 +59,8 @@ pub fn send_vectored(fd: RawFd, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
 #[inline]
 pub fn read(fd: RawFd, buf: &mut [u8]) -> io::Result<usize> {
     let fd = lend(fd)?;
+    let length = faults::length(buf.len());
+    let buf = &mut buf[..length];
     retry(|| rustix::io::read(fd, &mut *buf))
 }
 
@@ -61,6 +69,7 @@ pub fn read(fd: RawFd, buf: &mut [u8]) -> io::Result<usize> {
 #[inline]
 pub fn write(fd: RawFd, buf: &[u8]) -> io::Result<usize> {
     let fd = lend(fd)?;
+    let buf = &buf[..faults::length(buf.len())];
     retry(|| rustix::io::write(fd, buf))
 }
 
@@ -80,7 +89,7 @@ pub fn sendfile(to: RawFd, from: RawFd, offset: &mut u64, count: usize) -> io::R
 
 /// More than `IOV_MAX` would be refused as a whole (EMSGSIZE), where a short count is what the caller can handle.
 fn at_most_iov_max<'a, 'b>(bufs: &'a [IoSlice<'b>]) -> &'a [IoSlice<'b>] {
-    &bufs[..bufs.len().min(IOV_MAX)]
+    &bufs[..faults::length(bufs.len().min(IOV_MAX))]
 }
 
 #[cfg(test)]

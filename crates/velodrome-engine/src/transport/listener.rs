@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::rc::Rc;
 
+use crate::census::Member;
 use crate::driver::{Interest, Readiness};
 use crate::hub::Hub;
 use crate::reactor::{Registration, Source};
@@ -46,6 +47,7 @@ pub struct Listener {
     acceptor: RefCell<Option<Rc<dyn Acceptor>>>,
     registration: RefCell<Option<Rc<Registration>>>,
     retry: Cell<Option<TimerKey>>,
+    _member: Member,
 }
 
 impl Listener {
@@ -66,6 +68,7 @@ impl Listener {
             acceptor: RefCell::new(Some(acceptor)),
             registration: RefCell::default(),
             retry: Cell::default(),
+            _member: Member::of("listener"),
         });
         let source: Rc<dyn Source> = Rc::clone(&listener) as Rc<dyn Source>;
         let registration = hub.reactor.register(fd, source, Interest::READ)?;

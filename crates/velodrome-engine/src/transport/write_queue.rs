@@ -9,6 +9,8 @@ use std::fmt;
 use std::io::IoSlice;
 use std::ops::Range;
 
+use crate::census::Member;
+
 /// Most chunks that leave in one system call. The kernel would take 1024, but that is 16 KiB of stack to fill in
 /// before every write; with 64 it is one, and the cost of the call is spread thinly enough.
 pub const MAX_SLICES: usize = 64;
@@ -49,6 +51,7 @@ impl fmt::Debug for Chunk {
 struct Pending {
     chunk: Chunk,
     unsent: Range<usize>,
+    _member: Member,
 }
 
 impl Pending {
@@ -93,7 +96,7 @@ impl WriteQueue {
         }
         self.unsent += end - skip;
         if !self.joins_tail(&chunk, skip) {
-            self.pending.push_back(Pending { chunk, unsent: skip..end });
+            self.pending.push_back(Pending { chunk, unsent: skip..end, _member: Member::of("write") });
         }
     }
 
@@ -143,7 +146,7 @@ impl WriteQueue {
 
     fn joins_tail(&mut self, chunk: &Chunk, skip: usize) -> bool {
         let Chunk::Owned(bytes) = chunk else { return false };
-        let Some(Pending { chunk: Chunk::Owned(tail), unsent }) = self.pending.back_mut() else {
+        let Some(Pending { chunk: Chunk::Owned(tail), unsent, .. }) = self.pending.back_mut() else {
             return false;
         };
         let fits = tail.len() + bytes.len() - skip <= JOINED;

@@ -12,6 +12,7 @@ use std::ptr;
 
 use pyo3::ffi;
 
+use super::calls;
 use super::methods::{Args, GetSet, Method};
 use super::object::{
     Obj, Raised, Ref, Result, clear_raised, none, raise_exception, raised, runtime_error, status, string,
@@ -267,7 +268,7 @@ pub(crate) fn advance(iterator: &Obj) -> Result<Step> {
     let mut result = ptr::null_mut();
     // SAFETY: alive; attached; the result is owned by us unless it is NULL.
     unsafe {
-        match ffi::PyIter_Send(iterator.as_ptr(), ffi::Py_None(), &raw mut result) {
+        match calls::send(iterator.as_ptr(), ffi::Py_None(), &raw mut result) {
             ffi::PySendResult::PYGEN_NEXT => Ref::from_owned(result).map(Step::Yield),
             ffi::PySendResult::PYGEN_RETURN => Ref::from_owned(result).map(Step::Return),
             ffi::PySendResult::PYGEN_ERROR => Err(Raised),

@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use pyo3::ffi;
 
+use super::calls;
 use super::object::{Result, status};
 
 /// Run `wait`, which must touch no Python object, while other Python threads run.
@@ -13,7 +14,7 @@ pub(crate) fn detached<R>(wait: impl FnOnce() -> R) -> R {
     unsafe {
         let state = ffi::PyEval_SaveThread();
         let result = wait();
-        ffi::PyEval_RestoreThread(state);
+        calls::restore_thread(state);
         result
     }
 }

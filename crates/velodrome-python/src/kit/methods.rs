@@ -8,6 +8,7 @@ use std::ptr;
 
 use pyo3::ffi;
 
+use super::calls;
 use super::object::{Obj, Ref, Result, type_error};
 use super::types::{Native, This, guarded};
 
@@ -283,7 +284,7 @@ impl<'a> Args<'a> {
         // SAFETY: live objects, laid out as the vectorcall protocol wants them; attached.
         unsafe {
             let count = 1 + self.positional.len();
-            Ref::from_owned(ffi::PyObject_Vectorcall(function.as_ptr(), stack.as_ptr(), count, names))
+            Ref::from_owned(calls::vectorcall(function.as_ptr(), stack.as_ptr(), count, names))
         }
     }
 

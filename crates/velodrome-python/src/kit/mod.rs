@@ -13,6 +13,7 @@
 
 pub(crate) mod buffer;
 pub(crate) mod bytearrays;
+mod calls;
 pub(crate) mod context;
 pub(crate) mod coroutines;
 mod errors;

@@ -1,5 +1,6 @@
 //! Between PyO3's module set-up and the kit.
 
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyAny;
 
@@ -11,6 +12,12 @@ impl Obj {
         // SAFETY: a Bound keeps its object alive for as long as it is borrowed.
         unsafe { Self::from_ptr(object.as_ptr()) }
     }
+}
+
+/// Whether this is the interpreter that the process began with. Python 3.11 lends a module to others without asking it.
+pub(crate) fn in_main_interpreter() -> bool {
+    // SAFETY: attached to an interpreter.
+    unsafe { ffi::PyInterpreterState_Get() == ffi::PyInterpreterState_Main() }
 }
 
 /// A type's name in the module, and what makes it.

@@ -7,6 +7,8 @@ use std::ptr::{self, NonNull};
 
 use pyo3::ffi;
 
+use super::calls;
+
 pub(crate) use super::errors::{
     clear_raised, os_error, raise_exception, raise_os_error, raised_not_implemented, raised_to_leave,
     runtime_error, type_error, value_error, with_raised_aside, write_unraisable,
@@ -165,7 +167,7 @@ impl Obj {
         let first = args.as_ptr().cast::<*mut ffi::PyObject>();
         // SAFETY: &Obj is a pointer to a live object; the slice's length is passed; attached.
         unsafe {
-            let result = ffi::PyObject_Vectorcall(self.as_ptr(), first, args.len(), ptr::null_mut());
+            let result = calls::vectorcall(self.as_ptr(), first, args.len(), ptr::null_mut());
             Ref::from_owned(result)
         }
     }
@@ -179,8 +181,7 @@ impl Obj {
         }
         // SAFETY: the first N + 1 entries are live objects; attached.
         unsafe {
-            let result =
-                ffi::PyObject_VectorcallMethod(name.as_ptr(), stack.as_ptr(), N + 1, ptr::null_mut());
+            let result = calls::vectorcall_method(name.as_ptr(), stack.as_ptr(), N + 1, ptr::null_mut());
             Ref::from_owned(result)
         }
     }
@@ -189,7 +190,7 @@ impl Obj {
     pub(crate) fn call_raw(&self, args: &[*mut ffi::PyObject]) -> Result<Ref> {
         // SAFETY: handles own their arguments for as long as they run; attached.
         unsafe {
-            let result = ffi::PyObject_Vectorcall(self.as_ptr(), args.as_ptr(), args.len(), ptr::null_mut());
+            let result = calls::vectorcall(self.as_ptr(), args.as_ptr(), args.len(), ptr::null_mut());
             Ref::from_owned(result)
         }
     }
@@ -197,7 +198,7 @@ impl Obj {
     /// Call with the arguments in a tuple.
     pub(crate) fn call_tuple(&self, args: &Self) -> Result<Ref> {
         // SAFETY: both are alive; anything but a tuple raises; attached.
-        unsafe { Ref::from_owned(ffi::PyObject_Call(self.as_ptr(), args.as_ptr(), ptr::null_mut())) }
+        unsafe { Ref::from_owned(calls::call(self.as_ptr(), args.as_ptr(), ptr::null_mut())) }
     }
 
     /// Call with keyword arguments only. The callee must not keep or change `keywords`.
@@ -205,7 +206,7 @@ impl Obj {
         // SAFETY: attached; the empty tuple is a singleton; a dict of strings; owned or NULL.
         unsafe {
             let empty = Ref::from_owned(ffi::PyTuple_New(0))?;
-            Ref::from_owned(ffi::PyObject_Call(self.as_ptr(), empty.as_ptr(), keywords.as_ptr()))
+            Ref::from_owned(calls::call(self.as_ptr(), empty.as_ptr(), keywords.as_ptr()))
         }
     }
 
@@ -215,7 +216,7 @@ impl Obj {
         // SAFETY: live objects; the last `named` of them belong to `names`; attached.
         unsafe {
             let positional = args.len() - named;
-            Ref::from_owned(ffi::PyObject_Vectorcall(self.as_ptr(), first, positional, names.as_ptr()))
+            Ref::from_owned(calls::vectorcall(self.as_ptr(), first, positional, names.as_ptr()))
         }
     }
 

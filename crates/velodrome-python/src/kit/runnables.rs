@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use pyo3::ffi;
 use velodrome_engine::ready::{Runnable, RunnableVTable, Visitor, Words};
 
-use super::context;
 use super::object::{Obj, Ref, Result};
+use super::{calls, context};
 use crate::native::{dispatch, fairness, handle};
 
 fn word(reference: Ref) -> *mut () {
@@ -71,7 +71,7 @@ unsafe fn run_step(words: Words) {
     // SAFETY: a step object has tp_call and takes no arguments; the empty tuple is valid.
     let call = || unsafe {
         let Some(call) = (*step.type_ptr()).tp_call else { return step.call(&[]) };
-        Ref::from_owned(call(step.as_ptr(), empty_tuple(), ptr::null_mut()))
+        Ref::from_owned(calls::ternary(call, step.as_ptr(), empty_tuple(), ptr::null_mut()))
     };
     fairness::step_begins();
     settle(context::within(&context, call), &step);
@@ -86,7 +86,7 @@ unsafe fn run_wakeup(words: Words) {
     let call = || unsafe {
         let Some(function) = ffi::PyCFunction_GetFunction(method.as_ptr()) else { return method.call(&[]) };
         let this = ffi::PyCFunction_GetSelf(method.as_ptr());
-        Ref::from_owned(function(this, future.as_ptr()))
+        Ref::from_owned(calls::builtin(function, this, future.as_ptr()))
     };
     fairness::step_begins();
     settle(context::within(&context, call), &method);

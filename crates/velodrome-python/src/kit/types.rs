@@ -8,6 +8,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use pyo3::ffi;
+use velodrome_engine::census;
 
 use super::methods::{GetSet, Method};
 use super::object::{Obj, Raised, Ref, Result, Slot, runtime_error, type_error};
@@ -142,6 +143,16 @@ unsafe fn value_ptr<T: Native>(object: *mut ffi::PyObject) -> *mut T {
     unsafe { object.byte_add(T::layout().offset()).cast::<T>() }
 }
 
+/// By which the census knows objects of T.
+const fn name_of<T: Native>() -> &'static str {
+    const {
+        match T::NAME.to_str() {
+            Ok(name) => name,
+            Err(_) => "",
+        }
+    }
+}
+
 /// What a collector asks with.
 pub(crate) struct Visit {
     proc: ffi::visitproc,
@@ -185,6 +196,7 @@ pub(crate) fn new_object<T: Native>(value: T) -> Result<Ref> {
     unsafe {
         let object = Ref::from_owned(ffi::PyType_GenericAlloc(type_object, 0))?;
         value_ptr::<T>(object.as_ptr()).write(value);
+        census::born(name_of::<T>());
         Ok(object)
     }
 }
@@ -201,6 +213,7 @@ unsafe extern "C" fn tp_new<T: Native>(
         unsafe {
             let object = Ref::from_owned(ffi::PyType_GenericAlloc(kind, 0))?;
             value_ptr::<T>(object.as_ptr()).write(value);
+            census::born(name_of::<T>());
             Ok(object.into_ptr())
         }
     })
@@ -276,6 +289,7 @@ unsafe fn free_up<T: Native>(object: *mut ffi::PyObject) {
             ffi::Py_XDECREF(found);
         }
         let _ = catch_unwind(AssertUnwindSafe(|| ptr::drop_in_place(value_ptr::<T>(object))));
+        census::died(name_of::<T>());
         if let Some(free) = (*kind).tp_free {
             free(object.cast());
         }

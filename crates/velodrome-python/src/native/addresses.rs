@@ -10,20 +10,20 @@ use velodrome_engine::sys::{AddressFamily, Peer};
 
 use crate::kit::buffer::exact_bytes;
 use crate::kit::object::{
-    Obj, Ref, Result, bytes, clear_raised, file_name, long, none, string, text, tuple, tuple_item, tuple_len,
+    Obj, Ref, Result, Slot, bytes, clear_raised, file_name, long, none, string, text, tuple, tuple_item,
+    tuple_len,
 };
 
 /// An address as Python's socket module shows it.
 pub(super) fn shown(peer: Option<&Peer>) -> Result<Ref> {
     let Some(peer) = peer else { return Ok(none()) };
     match peer.as_socket_addr() {
-        Some(internet) => shown_internet(internet),
+        Some(internet) => shown_internet(internet, &*string(&host(internet.ip()))?),
         None => shown_unix(peer),
     }
 }
 
-fn shown_internet(address: SocketAddr) -> Result<Ref> {
-    let host = string(&host(address.ip()))?;
+fn shown_internet(address: SocketAddr, host: &Obj) -> Result<Ref> {
     let port = long(i64::from(address.port()))?;
     let SocketAddr::V6(address) = address else { return tuple(&[host.as_ptr(), port.as_ptr()]) };
     let (flow, scope) = (long(i64::from(address.flowinfo()))?, long(i64::from(address.scope_id()))?);
@@ -51,62 +51,54 @@ fn shown_unix(peer: &Peer) -> Result<Ref> {
     }
 }
 
-/// How many senders are remembered: more than most services hear of in a moment, in a few kilobytes.
-const REMEMBERED: usize = 64;
-
-/// The addresses of senders as Python objects. Whoever sent lately will send again, most of all the very last one: its
-/// address is not made a second time. Each sender has one place, which it may lose to another.
+/// The addresses of senders as Python objects. Most datagrams come from the last one's sender, or at least from its
+/// host: an address is then not made again.
 #[derive(Default)]
 pub(super) struct Senders {
-    places: RefCell<Vec<Option<(Peer, Ref)>>>,
-    /// Where the last one is.
-    last: Cell<usize>,
+    last: RefCell<Option<Peer>>,
+    shown: Slot,
+    host: Cell<Option<IpAddr>>,
+    host_shown: Slot,
 }
 
 impl Senders {
     /// A sender's address.
     pub(super) fn shown(&self, peer: &Peer) -> Result<Ref> {
-        let internet = peer.as_socket_addr();
-        let place = internet.map_or(0, place_of);
-        if let Some(Some((known, shown))) = self.places.borrow().get(place)
-            && known == peer
+        if self.last.borrow().as_ref() == Some(peer)
+            && let Some(shown) = self.shown.get()
         {
-            self.last.set(place);
-            return Ok(shown.clone());
+            return Ok(shown);
         }
-        let made = shown(Some(peer))?;
-        let before = self.remember(place, (peer.clone(), made.clone()));
-        // Whatever its drop does, nothing is borrowed.
-        drop(before);
-        Ok(made)
+        let shown = match peer.as_socket_addr() {
+            Some(internet) => shown_internet(internet, &*self.host_of(internet.ip())?)?,
+            None => shown_unix(peer)?,
+        };
+        self.last.replace(Some(peer.clone()));
+        self.shown.set(shown.clone());
+        Ok(shown)
     }
 
-    fn remember(&self, place: usize, known: (Peer, Ref)) -> Option<(Peer, Ref)> {
-        let mut places = self.places.borrow_mut();
-        if place >= places.len() {
-            // A socket with one sender needs one place.
-            let room = if places.is_empty() { place + 1 } else { REMEMBERED };
-            places.resize_with(room, || None);
+    fn host_of(&self, ip: IpAddr) -> Result<Ref> {
+        if self.host.get() == Some(ip)
+            && let Some(shown) = self.host_shown.get()
+        {
+            return Ok(shown);
         }
-        self.last.set(place);
-        places.get_mut(place)?.replace(known)
+        let shown = string(&host(ip))?;
+        self.host.set(Some(ip));
+        self.host_shown.set(shown.clone());
+        Ok(shown)
     }
 
     /// The address that `object` stands for, if it is the one that was shown last: who answers, answers to that.
     pub(super) fn last_of(&self, object: &Obj) -> Option<Peer> {
-        let places = self.places.borrow();
-        let (peer, shown) = places.get(self.last.get())?.as_ref()?;
-        shown.is(object).then(|| peer.clone())
+        if self.shown.as_ptr() == object.as_ptr() { self.last.borrow().clone() } else { None }
     }
-}
 
-/// Clients of one host differ by port, and those of several by the end of their addresses.
-fn place_of(address: SocketAddr) -> usize {
-    let low = match address.ip() {
-        IpAddr::V4(ip) => ip.octets()[3],
-        IpAddr::V6(ip) => ip.octets()[15],
-    };
-    (usize::from(address.port()) + usize::from(low)) % REMEMBERED
+    /// For a collector.
+    pub(super) fn slots(&self) -> [&Slot; 2] {
+        [&self.shown, &self.host_shown]
+    }
 }
 
 /// The address that `object` certainly stands for on a socket of `family`; None is for the socket module to judge.

@@ -472,6 +472,7 @@ impl Native for DatagramTransport {
 
     fn traverse(&self, visit: &mut Visit) {
         self.slots().into_iter().for_each(|slot| visit.slot(slot));
+        self.senders.slots().into_iter().for_each(|slot| visit.slot(slot));
         visit.slot(&self.lost_exception);
     }
 

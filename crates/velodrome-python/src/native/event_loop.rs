@@ -10,7 +10,7 @@ use velodrome_engine::timers::TimerKey;
 
 use super::listener::Listeners;
 use super::watches::Watches;
-use super::{dispatch, listener, running, scheduling, watching};
+use super::{child, dispatch, listener, running, scheduling, watching};
 use crate::kit::gil::thread_ident;
 use crate::kit::methods::{GetSet, Method};
 use crate::kit::names::Name;
@@ -286,6 +286,7 @@ impl Native for Loop {
             Method::noargs::<Self, _>(c"stop", stop, c"End run_forever() after the callbacks that are due."),
             Method::noargs::<Self, _>(c"_check_closed", check_closed, c"Raise RuntimeError if closed."),
             Method::noargs::<Self, _>(c"_shut", shut, c"Drop all that waits, and the driver."),
+            Method::one::<Self, _>(c"_open_child", child::open, c"Take charge of a child process."),
             Method::one::<Self, _>(c"_use_own", use_own, c"A subclass overrides this method."),
             Method::noargs::<Self, _>(
                 c"_disown",

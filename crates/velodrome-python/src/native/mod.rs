@@ -1,6 +1,7 @@
 //! The native types: handles, the loop, transports. No `unsafe` here: that is the kit's.
 
 pub(crate) mod addresses;
+pub(crate) mod child;
 pub(crate) mod datagram;
 pub(crate) mod datagram_host;
 pub(crate) mod dispatch;

@@ -36,12 +36,14 @@ pub(super) static UNCLOSED: Imported = Imported::new("velodrome._support", "uncl
 static SENDFILE_MODE: Imported = Imported::new("velodrome._support", "SENDFILE_MODE");
 static HIGH: Name = Name::new("high");
 static SET_RESULT: Name = Name::new("set_result");
+static CREATE_FUTURE: Name = Name::new("create_future");
 static DONE: Name = Name::new("done");
 
 /// asyncio's LOG_THRESHOLD_FOR_CONNLOST_WRITES: so many writes to a dead connection are forgiven silently.
 pub(super) const FORGIVEN_WRITES: usize = 5;
 
-static ASYNCIO_TRANSPORT: Imported = Imported::new("asyncio.transports", "Transport");
+// The base that asyncio's own have: sendfile's fallback asks for it.
+static ASYNCIO_TRANSPORT: Imported = Imported::new("asyncio.transports", "_FlowControlMixin");
 
 pub(crate) fn make_type() -> Result<Ref> {
     make_native::<Transport>(Some(ASYNCIO_TRANSPORT.get()?))
@@ -341,7 +343,6 @@ fn number(value: Option<&Obj>) -> Result<Option<f64>> {
 
 /// For sendfile: a future that is done when nothing is buffered; writing is refused meanwhile.
 fn make_empty_waiter(this: This<'_, Transport>) -> Result<Ref> {
-    static CREATE_FUTURE: Name = Name::new("create_future");
     if !this.empty_waiter.is_empty() {
         return Err(runtime_error("Empty waiter is already set"));
     }
@@ -352,6 +353,15 @@ fn make_empty_waiter(this: This<'_, Transport>) -> Result<Ref> {
         waiter.call_method(SET_RESULT.get()?, [&*none()])?;
     }
     this.empty_waiter.set(waiter.clone());
+    Ok(waiter)
+}
+
+/// For sendfile, too: a future that is done when the kernel takes more. It fails when the connection is lost.
+fn wait_for_room(this: This<'_, Transport>) -> Result<Ref> {
+    let stream = this.stream()?;
+    let waiter = this.event_loop.get_or_none().call_method(CREATE_FUTURE.get()?, [])?;
+    drop(this.empty_waiter.replace(Some(waiter.clone())));
+    stream.wait_for_room();
     Ok(waiter)
 }
 
@@ -408,6 +418,8 @@ impl Native for Transport {
             GetSet::get::<Self, _>(c"_empty_waiter", |this| Ok(this.empty_waiter.get_or_none())),
             GetSet::get::<Self, _>(c"_start_tls_compatible", can_write_eof),
             GetSet::get::<Self, _>(c"_sendfile_compatible", |_| Ok(SENDFILE_MODE.get()?.to_ref())),
+            GetSet::get::<Self, _>(c"_low_water", |this| long(this.stream()?.write_limits().0 as i64)),
+            GetSet::get::<Self, _>(c"_high_water", |this| long(this.stream()?.write_limits().1 as i64)),
             GetSet::get::<Self, _>(c"_protocol_paused", |this| Ok(boolean(this.stream()?.writing_paused()))),
         ]
     }
@@ -473,6 +485,7 @@ fn writing_methods() -> Vec<Method> {
         Method::one::<T, _>(c"_force_close", force_close, c"abort() with an exception."),
         Method::fast::<T, _>(c"_fatal_error", fatal_error, c"Report an exception and close."),
         Method::noargs::<T, _>(c"_make_empty_waiter", make_empty_waiter, c"A future for an empty queue."),
+        Method::noargs::<T, _>(c"_wait_for_room", wait_for_room, c"A future for room to write."),
         Method::noargs::<T, _>(c"_reset_empty_waiter", reset_empty_waiter, c"Allow writing again."),
     ]
 }

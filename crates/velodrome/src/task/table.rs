@@ -71,3 +71,19 @@ impl Table {
         task.inspect(|_| self.vacant.borrow_mut().push((*index - 1) as u32))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{Runtime, local, spawn};
+
+    #[test]
+    fn places_are_used_again() {
+        let places = Runtime::new().unwrap().block_on(async {
+            for _ in 0..100 {
+                spawn(async {}).await.unwrap();
+            }
+            local::current().unwrap().tasks.places.borrow().len()
+        });
+        assert_eq!(places.unwrap(), 1);
+    }
+}

@@ -47,6 +47,8 @@ impl Alarm {
         if self.hub.rearm(key, cx.waker()) || self.hub.is_closed() {
             return Poll::Pending;
         }
+        // It has rung, so there is nothing to take back.
+        self.timer.set(None);
         Poll::Ready(())
     }
 }

@@ -20,6 +20,7 @@ pub use self::kind::Kind;
 use super::flow_control::FlowControl;
 use super::write_queue::WriteQueue;
 use super::{Cause, Protocol, Received};
+use crate::census::Member;
 use crate::driver::{Driver, Interest, Readiness};
 use crate::hub::Hub;
 use crate::reactor::{Registration, Source};
@@ -92,6 +93,7 @@ pub struct Stream {
     gathers: Cell<bool>,
     turn: Cell<u64>,
     writes: Cell<u32>,
+    _member: Member,
 }
 
 impl Stream {
@@ -131,6 +133,7 @@ impl Stream {
             gathers: Cell::default(),
             turn: Cell::default(),
             writes: Cell::default(),
+            _member: Member::of("stream"),
         })
     }
 

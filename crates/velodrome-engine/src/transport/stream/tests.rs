@@ -100,6 +100,21 @@ fn who_writes_twice_in_a_turn_is_gathered_from_the_next_turn_on() {
 }
 
 #[test]
+fn writes_of_several_chunks_are_gathered_as_others() {
+    let world = World::new();
+    let (stream, _told) = Recorder::over(&world, FD);
+    for expected in [2, 1, 1] {
+        let stream = Rc::clone(&stream);
+        world.soon(move || {
+            stream.write_all([Chunk::Owned(b"he".to_vec()), Chunk::Owned(b"ad ".to_vec())]).unwrap();
+            write(&stream, b"body ");
+        });
+        world.turn();
+        assert_eq!((world.script.take_sends(FD), sent(&world)), (expected, "head body ".into()));
+    }
+}
+
+#[test]
 fn who_stops_writing_twice_is_sent_at_once_again() {
     let world = World::new();
     let (stream, told) = Recorder::over(&world, FD);

@@ -81,14 +81,26 @@ impl Stream {
     /// As [`Self::write`].
     pub fn write_all(self: &Rc<Self>, chunks: impl IntoIterator<Item = Chunk>) -> Result<(), Refused> {
         self.admit()?;
+        let first = self.queue.borrow().is_empty();
         for chunk in chunks {
             self.queue.borrow_mut().push(chunk, 0);
         }
-        if !self.blocked.get() && self.buffered() > 0 {
-            self.flush();
+        if self.buffered() > 0 {
+            self.count_write();
+            self.send_or_put_off(first);
         }
         self.pause_if_due();
         Ok(())
+    }
+
+    /// What was just queued leaves now, unless it is to wait for more of this turn, or for room.
+    fn send_or_put_off(self: &Rc<Self>, first: bool) {
+        let size = self.buffered();
+        let waits =
+            if first { self.put_off(size) } else { self.deferred.get() && size <= self.gather_room() };
+        if !waits && !self.blocked.get() {
+            self.flush();
+        }
     }
 
     fn admit(&self) -> Result<(), Refused> {
@@ -150,9 +162,20 @@ impl Stream {
         }
     }
 
+    /// Call [`Protocol::drained`](crate::transport::Protocol::drained) once the kernel takes more, though nothing is
+    /// queued: somebody else, who sends a file, writes to the descriptor.
+    pub fn wait_for_room(self: &Rc<Self>) {
+        if self.lost.get() == 0 && !self.blocked.get() {
+            self.block();
+        }
+    }
+
     pub(super) fn writable(self: &Rc<Self>) {
-        if self.lost.get() > 0 || self.queue.borrow().is_empty() {
+        if self.lost.get() > 0 {
             return;
+        }
+        if self.queue.borrow().is_empty() {
+            return self.emptied();
         }
         if !self.send_queue() {
             return;
