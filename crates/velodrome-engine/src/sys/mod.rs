@@ -95,15 +95,6 @@ pub enum Ending {
     Signal(i32),
 }
 
-/// How a process ended.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// It exited, with this status.
-    Code(i32),
-    /// This signal ended it.
-    Signal(i32),
-}
-
 /// Lends a descriptor to one system call.
 ///
 /// The lifetime is free, so whoever borrows keeps nothing: a borrow ends with the call it was made for.
