@@ -40,6 +40,10 @@ const MANY_TIMERS: usize = 1000;
 /// waits are rounded up to always, and tokio's.
 const TOGETHER: u64 = 1_000_000;
 
+/// How often it is asked whether threads of the pool are still busy where time is paused, in nanoseconds: a millisecond,
+/// since such a loop belongs to a test.
+const LOOK_AGAIN: u64 = 1_000_000;
+
 /// An engine's loop, and what futures need beside it.
 pub(crate) struct Local {
     event_loop: Rc<EventLoop>,
@@ -155,8 +159,8 @@ impl Local {
         engine.dispatch();
         if !self.main_due.get() && self.hub().ready.is_empty() {
             if self.pool.get().is_some_and(Pool::is_busy) {
-                // What comes of that counts as happening now, however long it takes.
-                engine.wait(Timeout::Never)?;
+                // What comes of that counts as happening now, however long it takes. What nobody waits for rings no bell.
+                engine.wait(Timeout::After(LOOK_AGAIN))?;
                 engine.dispatch();
             } else {
                 hand.advance(nanos);

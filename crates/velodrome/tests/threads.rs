@@ -233,6 +233,8 @@ fn paused_time_moves_by_itself_and_waits_for_what_blocks() {
             assert_eq!(hand.now(), 0, "what blocks takes no time");
             nap.await.unwrap();
             assert_eq!(hand.now(), 3_600_000_000_000);
+            spawn_blocking(|| thread::sleep(Duration::from_millis(5))).detach();
+            sleep(Duration::from_secs(1)).await;
             let ((mut reader, _w), (_r, writer)) = support::pair();
             writer.write("x");
             assert_eq!(timeout(Duration::from_secs(1), reader.read(1)).await.unwrap().unwrap(), b"x");
