@@ -5,6 +5,7 @@
 #   DURATION=600               how long the mixed load of `make soak` lasts
 #   SEEDS=20                   how many runs with short and interrupted calls `make torture` makes
 #   ARGS="-k server -x"        more arguments for pytest, the conformance runner or the benchmarks
+#   PYTHONS_ROOT=FOLDER        where `make pythons` puts newer ones, and PYTHON=3.14 finds them (.cache/pythons)
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -19,6 +20,15 @@ DURATION ?= 600
 SEEDS ?= 20
 ARGS ?=
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+# A Python that only the root of `make pythons` has: every recipe then runs in there, at the same paths. Its C library is
+# newer than this machine's, so what is built there stays apart.
+PYTHONS_ROOT ?= .cache/pythons
+ifneq ($(and $(PYTHON),$(if $(shell tools/find_pythons $(PYTHON)),,$(shell tools/pythons_root has $(PYTHONS_ROOT) $(PYTHON)))),)
+SHELL := tools/pythons_root run $(PYTHONS_ROOT) $(SHELL)
+export CARGO_TARGET_DIR := $(TARGET)/pythons
+TARGET := $(CARGO_TARGET_DIR)
+endif
 
 # Words of the form VERSION=PATH; one venv for each, .venv/VERSION.
 PYTHONS := $(shell tools/find_pythons $(PYTHON))
@@ -74,7 +84,11 @@ help:  ## this list
 .PHONY: .FORCE need-python
 .FORCE:
 need-python:
-	@test -n '$(VERSIONS)' || { echo "no Python 3.11 or later $(PYTHON:%=(asked for: %))" >&2; exit 1; }
+	@test -n '$(VERSIONS)' || { echo "no Python 3.11 or later $(PYTHON:%=(asked for: %; try make pythons))" >&2; exit 1; }
+
+.PHONY: pythons
+pythons:  ## newer Pythons (3.14, 3.15) in a Debian root, for PYTHON=3.14
+	tools/pythons_root make $(PYTHONS_ROOT)
 
 # ---------------------------------------------------------------- for people
 

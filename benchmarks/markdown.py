@@ -1,6 +1,8 @@
 """RESULTS.md and the charts, from a JSON of `run.py`; nothing in them is written by hand.
 
-python benchmarks/markdown.py [RESULT.json]      the newest result by default
+python benchmarks/markdown.py [RESULT.json...]      by default the newest result of each Python
+
+Each result has a part of its own in RESULTS.md; the charts show the first.
 """
 
 from __future__ import annotations
@@ -62,30 +64,39 @@ def missed(results: dict) -> str:
 
 
 def section(results: dict, figure: report.Figure) -> str:
-    return f"## {figure.title}\n\n{table(results, figure)}"
+    return f"### {figure.title}\n\n{table(results, figure)}"
 
 
-def document(results: dict) -> str:
+def part(results: dict) -> list[str]:
+    """All that was measured with one Python."""
+    parts = [
+        f"## Python {report.python_of(results)}",
+        provenance(results),
+        *(section(results, figure) for figure in FIGURES if report.lines(results, figure)),
+        f"### Rows that miss their goal\n\n{missed(results)}",
+    ]
+    if failures := report.errors(results):
+        parts.append("### Not measured\n\n" + "\n".join(f"* {failure}" for failure in failures))
+    return parts
+
+
+def document(every: list[dict]) -> str:
     parts = [
         "# Results",
         "Made by `make bench`; see [benchmarks](benchmarks) for how. **Bold** is the best loop of a row, "
         "`ratio` is Velodrome to the best of the others, `floor` is a C program over epoll.",
-        provenance(results),
-        *(section(results, figure) for figure in FIGURES if report.lines(results, figure)),
-        f"## Rows that miss their goal\n\n{missed(results)}",
+        *(text for results in every for text in part(results)),
     ]
-    if failures := report.errors(results):
-        parts.append("## Not measured\n\n" + "\n".join(f"* {failure}" for failure in failures))
     if RUST.exists():
         parts.append("## The Rust face\n\n" + RUST.read_text().strip())
     return "\n\n".join(parts) + "\n"
 
 
 def main() -> None:
-    results = report.load(sys.argv[1:])
-    (ROOT / "RESULTS.md").write_text(document(results))
+    every = report.load(sys.argv[1:])
+    (ROOT / "RESULTS.md").write_text(document(every))
     for theme in chart.THEMES:
-        chart.draw(results, theme, ROOT / CHARTS / f"chart-{theme}.svg")
+        chart.draw(every[0], theme, ROOT / CHARTS / f"chart-{theme}.svg")
 
 
 if __name__ == "__main__":

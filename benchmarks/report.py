@@ -1,6 +1,6 @@
 """The table on the terminal: one line per row, our ratio to the best peer, and a mark at a missed goal.
 
-python benchmarks/report.py [RESULT.json]      the table again, of the newest result by default
+python benchmarks/report.py [RESULT.json...]      the table again; by default of each Python
 """
 
 from __future__ import annotations
@@ -170,13 +170,26 @@ def text(results: dict) -> str:
     return "\n\n".join(parts + (["Not measured\n" + "\n".join(failures)] if failures else []))
 
 
-def newest() -> pathlib.Path:
-    return max((pathlib.Path(__file__).parent / "results").glob("*.json"))
+def python_of(results: dict) -> str:
+    """3.13, of 3.13.0."""
+    return results["versions"]["python"].rpartition(".")[0]
 
 
-def load(arguments: list[str]) -> dict:
-    return json.loads((pathlib.Path(arguments[0]) if arguments else newest()).read_text())
+def newest() -> list[dict]:
+    """The newest result of each Python, the oldest Python first."""
+    paths = sorted((pathlib.Path(__file__).parent / "results").glob("*.json"))
+    by_python = {python_of(results): results for results in map(read, paths)}
+    return [by_python[python] for python in sorted(by_python)]
+
+
+def read(path: pathlib.Path) -> dict:
+    return json.loads(path.read_text())
+
+
+def load(arguments: list[str]) -> list[dict]:
+    return [read(pathlib.Path(argument)) for argument in arguments] or newest()
 
 
 if __name__ == "__main__":
-    print(text(load(sys.argv[1:])))
+    for results in load(sys.argv[1:]):
+        print(f"Python {python_of(results)}\n\n{text(results)}\n")

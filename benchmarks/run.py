@@ -124,7 +124,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--velodrome-path", default=str(peers.ROOT / "python"), metavar="FOLDER")
     parser.add_argument("--python", metavar="PROGRAM", help="interpreter that the environment is made from")
     parser.add_argument("--load", metavar="PROGRAM", help="load generator; default: built by cargo")
-    parser.add_argument("--output", type=pathlib.Path, help="default: benchmarks/results/DATE.json")
+    parser.add_argument(
+        "--output", type=pathlib.Path, help="default: in benchmarks/results, by date and Python"
+    )
     options = parser.parse_args()
     return quicken(options) if options.quick else options
 
@@ -157,7 +159,10 @@ def main() -> None:
         "seconds": options.seconds,
         "rows": {},
     }
-    output = options.output or peers.HERE / "results" / f"{began:%Y-%m-%d-%H%M}.json"
+    output = (
+        options.output
+        or peers.HERE / "results" / f"{began:%Y-%m-%d-%H%M}-python-{report.python_of(results)}.json"
+    )
     for name in options.rows or list(BY_NAME):
         results["rows"][name] = measure_row(bench, BY_NAME[name], options)
         output.write_text(json.dumps(results, indent=1) + "\n")

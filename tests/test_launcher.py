@@ -399,7 +399,8 @@ class TestExamples:
     @pytest.mark.parametrize(("name", "folder"), PROGRAMS[2:])
     def test_echo_server(self, name, folder):
         server = subprocess.Popen(
-            [sys.executable, "-u", "-m", "velodrome", self.path(name, folder)],
+            # Any port, where the program lets itself be told: its own may be taken.
+            [sys.executable, "-u", "-m", "velodrome", self.path(name, folder), "0"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -518,6 +519,31 @@ class TestPackage:
             assert not new, new
             assert not {"velodrome._policy", "velodrome._launcher"} & set(sys.modules)
             assert "EventLoopPolicy" in dir(velodrome) or sys.version_info >= (3, 16)
+        """)
+
+    def test_importing_warns_of_nothing(self, script):
+        """Not even that policies are deprecated, which 3.14 says of their very names."""
+        script(
+            """
+            import velodrome
+            async def main():
+                return 42
+            assert velodrome.run(main()) == 42
+            """,
+            options=("-W", "error"),
+        )
+
+    def test_it_does_not_run_without_the_gil(self, script):
+        """What -X gil=0 does to a free-threaded interpreter; others are made to believe it."""
+        script("""
+            import sys
+            sys._is_gil_enabled = lambda: False
+            try:
+                import velodrome
+            except ImportError as error:
+                assert "GIL" in str(error)
+            else:
+                raise AssertionError("imported")
         """)
 
     def test_names(self):

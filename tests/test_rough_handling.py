@@ -146,14 +146,16 @@ def test_a_forked_child_that_ends_in_an_ordinary_way(script, kind):
         class Protocol(asyncio.Protocol):
             def data_received(self, data):
                 got.append(data)
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        # Not from within the loop: from 3.14 on it would not run on in the child, nor end.
+        transport, _ = loop.run_until_complete(loop.connect_accepted_socket(Protocol, ours))
+        child = os.fork()
+        if not child:
+            loop.close()
+            sys.exit()
+        os.waitpid(child, 0)
         async def main():
-            ours, theirs = socket.socketpair()
-            ours.setblocking(False)
-            transport, _ = await loop.connect_accepted_socket(Protocol, ours)
-            child = os.fork()
-            if not child:
-                sys.exit()
-            os.waitpid(child, 0)
             theirs.send(b"heard")
             while not got:
                 await asyncio.sleep(0.001)

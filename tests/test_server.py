@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import errno
 import socket
 import sys
@@ -395,3 +396,105 @@ def test_no_descriptor_left_to_accept_with(script, kind):
     # asyncio tries again once for each place in the backlog before it rests; we complain once.
     complaints = {"asyncio": 200, "velodrome": 5}[kind]
     assert script(EMFILE, kind, str(complaints)).stdout == "done\n"
+
+
+VAR = contextvars.ContextVar("VAR", default="unset")
+
+
+class Noting(asyncio.Protocol):
+    """Writes down what it finds in VAR, and puts itself there."""
+
+    def __init__(self):
+        self.found = [VAR.get()]
+        self.lost = asyncio.get_running_loop().create_future()
+
+    def note(self, what):
+        self.found.append(VAR.get())
+        VAR.set(what)
+
+    def connection_made(self, transport):
+        self.note("made")
+        self.transport = transport
+        transport.write(b"hello")
+
+    def data_received(self, data):
+        self.note("data")
+        # From another context, which is not to be the one of what follows.
+        contextvars.copy_context().run(self.hurry)
+
+    def hurry(self):
+        VAR.set("hurried")
+        self.transport.pause_reading()
+        self.transport.resume_reading()
+
+    def eof_received(self):
+        self.note("eof")
+
+    def connection_lost(self, exc):
+        self.note("lost")
+        self.lost.set_result(None)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="contexts of connections are new in 3.15")
+class TestContexts:
+    """Each connection has one context for all its callbacks: a copy of the one its server was made in."""
+
+    EVERY_CALLBACK = ["before", "made", "data", "eof"]
+
+    def test_accepted_connections(self, run, loop):
+        async def main():
+            VAR.set("before")
+            factory = Keeping(Noting)
+            server = await loop.create_server(factory, "127.0.0.1", 0)
+            VAR.set("after")
+            for _ in range(2):
+                reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+                assert await reader.readexactly(5) == b"hello"
+                writer.write(b"answer")
+                writer.write_eof()
+                assert await reader.read() == b""
+                writer.close()
+                await writer.wait_closed()
+            server.close()
+            for protocol in factory.made:
+                await protocol.lost
+                # The factory, and then one callback after the other.
+                assert protocol.found == ["before", *self.EVERY_CALLBACK]
+            assert VAR.get() == "after"
+
+        run(main())
+
+    def test_a_connection_of_ones_own(self, run, loop):
+        async def main():
+            async def answer(reader, writer):
+                writer.write(await reader.readexactly(5))
+                writer.close()
+
+            server = await asyncio.start_server(answer, "127.0.0.1", 0)
+            VAR.set("before")
+            address = server.sockets[0].getsockname()
+            _, protocol = await loop.create_connection(Noting, *address)
+            VAR.set("after")
+            await protocol.lost
+            assert protocol.found == ["before", *self.EVERY_CALLBACK]
+            assert VAR.get() == "after"
+            server.close()
+
+        run(main())
+
+    def test_a_close_from_elsewhere(self, run, loop):
+        async def main():
+            async def wait_for_end(reader, writer):
+                await reader.read()
+                writer.close()
+
+            server = await asyncio.start_server(wait_for_end, "127.0.0.1", 0)
+            VAR.set("before")
+            transport, protocol = await loop.create_connection(Noting, *server.sockets[0].getsockname())
+            VAR.set("after")
+            transport.close()
+            await protocol.lost
+            assert protocol.found == ["before", "before", "made"]
+            server.close()
+
+        run(main())

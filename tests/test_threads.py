@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import sys
 import threading
 import time
 from concurrent.futures import CancelledError, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -201,6 +202,110 @@ def test_stop_from_another_thread(loop):
     thread.join()
 
 
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="such handles are new in 3.14")
+class TestThreadSafeHandles:
+    """A handle of call_soon_threadsafe, cancelled on another thread than the one that runs its callback."""
+
+    @pytest.mark.parametrize("method", ["cancel", "cancelled"])
+    def test_it_answers_when_the_callback_has_ended(self, loop, method):
+        begun, said = threading.Event(), []
+
+        def callback():
+            begun.set()
+            time.sleep(0.05)
+            said.append("the callback ended")
+
+        def ask(handle):
+            assert begun.wait(DEADLINE)
+            getattr(handle, method)()
+            said.append("the thread was answered")
+            loop.call_soon_threadsafe(loop.stop)
+
+        handle = loop.call_soon_threadsafe(callback)
+        thread = start(ask, handle)
+        loop.run_forever()
+        thread.join()
+        assert said == ["the callback ended", "the thread was answered"]
+        assert handle.cancelled() is (method == "cancel")
+
+    def test_many_ask_at_once(self, loop):
+        begun, left = threading.Event(), set(range(20))
+        running, answers = True, []
+
+        def callback():
+            nonlocal running
+            begun.set()
+            time.sleep(0.05)
+            running = False
+
+        def ask(number):
+            assert begun.wait(DEADLINE)
+            handle.cancel()
+            loop.call_soon_threadsafe(answered, number, running)
+
+        def answered(number, too_early):
+            answers.append(too_early)
+            left.discard(number)
+            if not left:
+                loop.stop()
+
+        handle = loop.call_soon_threadsafe(callback)
+        threads = [start(ask, number) for number in tuple(left)]
+        loop.run_forever()
+        for thread in threads:
+            thread.join()
+        assert not any(answers)
+
+    def test_a_callback_may_ask_for_itself(self, run, loop):
+        async def main():
+            done = loop.create_future()
+
+            def callback():
+                handle.cancel()
+                done.set_result(handle.cancelled())
+
+            handle = loop.call_soon_threadsafe(callback)
+            assert await done
+
+        run(main())
+
+    def test_it_does_not_run_once_cancelled(self, run, loop):
+        async def main():
+            ran = []
+            handle = loop.call_soon_threadsafe(ran.append, 1)
+            await asyncio.to_thread(handle.cancel)
+            assert handle.cancelled()
+            await asyncio.sleep(0)
+            assert not ran
+
+        run(main())
+
+    def test_a_callback_that_raises_lets_those_who_wait_go(self, loop, errors):
+        begun = threading.Event()
+
+        def callback():
+            begun.set()
+            time.sleep(0.05)
+            raise KeyError("seen")
+
+        def ask():
+            assert begun.wait(DEADLINE)
+            handle.cancel()
+            loop.call_soon_threadsafe(loop.stop)
+
+        handle = loop.call_soon_threadsafe(callback)
+        thread = start(ask)
+        loop.run_forever()
+        thread.join()
+        assert isinstance(errors.take_one()["exception"], KeyError)
+
+    def test_its_type(self, loop):
+        handle = loop.call_soon_threadsafe(print)
+        assert isinstance(handle, asyncio.events._ThreadSafeHandle)
+        handle.cancel()
+        assert repr(handle) == f"<{type(handle).__name__} cancelled>"
+
+
 class TestExecutors:
     """run_in_executor and what closes it."""
 
@@ -239,7 +344,9 @@ class TestExecutors:
             loop.set_default_executor(executor)
 
     def test_nor_may_it_be_one_of_processes(self, loop):
-        with ProcessPoolExecutor(1) as executor, pytest.raises(TypeError):
+        # One that was begun would leave 3.14's fork server behind.
+        executor = ProcessPoolExecutor.__new__(ProcessPoolExecutor)
+        with pytest.raises(TypeError):
             loop.set_default_executor(executor)
 
     def test_many_jobs(self, run, loop):

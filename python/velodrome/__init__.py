@@ -10,18 +10,20 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._loop import EventLoop
 
+TYPE_CHECKING = False  # a checker takes it for true; importing typing takes milliseconds
 if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
     from ._policy import EventLoopPolicy
+
+    _T = TypeVar("_T")
 
 __all__ = ["EventLoop", "install", "new_event_loop", "run"]
 if sys.version_info < (3, 16):
     __all__ += ["EventLoopPolicy"]
-
-_T = TypeVar("_T")
 
 
 def new_event_loop() -> EventLoop:

@@ -6,9 +6,12 @@ import asyncio
 import collections
 import os
 import socket
-from typing import Any
 
 from ._inherited import selector_events, trsock
+
+TYPE_CHECKING = False  # a checker takes it for true; importing typing takes milliseconds
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Base(asyncio.Transport, asyncio.DatagramTransport):

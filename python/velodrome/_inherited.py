@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from asyncio import base_events as _base_events
 from asyncio import constants as _constants
+from asyncio import events as _events
 from asyncio import exceptions as _exceptions
 from asyncio import format_helpers as _format_helpers
 from asyncio import futures as _futures
@@ -16,7 +17,10 @@ from asyncio import sslproto as _sslproto
 from asyncio import streams as _streams
 from asyncio import trsock as _trsock
 from asyncio import unix_events as _unix_events
-from typing import TYPE_CHECKING, Any
+
+TYPE_CHECKING = False  # a checker takes it for true; importing typing takes milliseconds
+if TYPE_CHECKING:
+    from typing import Any
 
 base_events: Any = _base_events
 constants: Any = _constants
@@ -31,6 +35,9 @@ unix_events: Any = _unix_events
 
 # Until 3.13 a program may choose how asyncio waits for child processes.
 child_watchers = hasattr(_unix_events, "AbstractChildWatcher")
+
+# What call_soon_threadsafe() returns from 3.14 on.
+ThreadSafeHandle: Any = getattr(_events, "_ThreadSafeHandle", None)
 
 if TYPE_CHECKING:
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import concurrent.futures
 import contextlib
+import contextvars
 import os
 import signal
 import socket
@@ -18,16 +19,23 @@ import threading
 import time
 import weakref
 from asyncio import events
-from typing import Any
 
 from . import _core, _datagrams, _probe, _processes, _sendfile, _streams
 from ._inherited import SelectorEventLoop, base_events, futures, sslproto
+
+TYPE_CHECKING = False  # a checker takes it for true; importing typing takes milliseconds
+if TYPE_CHECKING:
+    from typing import Any
 
 # A look-up blocks a thread for as long as a name server takes: enough that a few dead ones do not stop the
 # others, and few enough that a burst of look-ups does not exhaust the process.
 _RESOLVER_THREADS = 16
 
 _HAS_RUN_FOREVER_SETUP = hasattr(base_events.BaseEventLoop, "_run_forever_setup")
+
+# A free-threaded interpreter has switched the GIL on for the extension, unless its user forbade that.
+if not getattr(sys, "_is_gil_enabled", lambda: True)():
+    raise ImportError("velodrome needs the GIL: run without -X gil=0 and PYTHON_GIL=0")
 
 _core.learn(*_probe.samples())
 
@@ -148,13 +156,20 @@ class EventLoop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]
         super()._ensure_fd_no_transport(fd)
 
     def _make_socket_transport(
-        self, sock: socket.socket, protocol: Any, waiter: Any = None, *, extra: Any = None, server: Any = None
+        self,
+        sock: socket.socket,
+        protocol: Any,
+        waiter: Any = None,
+        *,
+        extra: Any = None,
+        server: Any = None,
+        context: contextvars.Context | None = None,
     ) -> Any:
         self._ensure_fd_no_transport(sock)
-        transport = self._open_stream(sock, protocol, extra, server)
+        transport = self._open_stream(sock, protocol, extra, server, context)
         if waiter is not None:
             # After connection_made, which has just been queued.
-            self.call_soon(futures._set_result_unless_cancelled, waiter, None)
+            self.call_soon(futures._set_result_unless_cancelled, waiter, None, context=context)
         return transport
 
     def _make_datagram_transport(
@@ -180,6 +195,7 @@ class EventLoop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]
         server_hostname: str | None = None,
         extra: Any = None,
         server: Any = None,
+        context: contextvars.Context | None = None,
         **timeouts: Any,
     ) -> Any:
         self._ensure_fd_no_transport(rawsock)
@@ -187,7 +203,7 @@ class EventLoop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]
             self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts
         )
         _streams.adopt(protocol)
-        self._open_stream(rawsock, ssl_protocol, extra, server)
+        self._open_stream(rawsock, ssl_protocol, extra, server, context)
         return ssl_protocol._app_transport
 
     async def create_connection(
@@ -230,7 +246,8 @@ class EventLoop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]
         if sslcontext is not None:
             super()._start_serving(protocol_factory, sock, sslcontext, server, backlog, *args, **kwargs)
         else:
-            self._listen(sock, protocol_factory, server, backlog)
+            # The server's context, of which each connection has its own copy: 3.15 and later.
+            self._listen(sock, protocol_factory, server, backlog, kwargs.get("context"))
 
     def _stop_serving(self, sock: socket.socket) -> None:
         self._unlisten(sock)

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import events
-from typing import Any
+
+TYPE_CHECKING = False  # a checker takes it for true; importing typing takes milliseconds
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class _Notes(asyncio.AbstractEventLoop):

@@ -24,10 +24,13 @@ import threading
 import warnings
 from asyncio import events
 from asyncio.log import logger
-from typing import Any
 
 from . import _streams
 from ._inherited import child_watchers, unix_events
+
+TYPE_CHECKING = False  # a checker takes it for true; importing typing takes milliseconds
+if TYPE_CHECKING:
+    from typing import Any
 
 _STANDARD: Any = subprocess.Popen
 

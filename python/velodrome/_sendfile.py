@@ -10,9 +10,12 @@ from __future__ import annotations
 import errno
 import io
 import os
-from typing import Any
 
 from ._inherited import exceptions
+
+TYPE_CHECKING = False  # a checker takes it for true; importing typing takes milliseconds
+if TYPE_CHECKING:
+    from typing import Any
 
 # After so much others get a turn. With a reader who keeps up the kernel would go on for the whole file: 1 MiB
 # is a third of a millisecond over loopback.

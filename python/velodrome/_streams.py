@@ -9,10 +9,13 @@ put there.
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 from . import _core
 from ._inherited import exceptions, streams
+
+TYPE_CHECKING = False  # a checker takes it for true; importing typing takes milliseconds
+if TYPE_CHECKING:
+    from typing import Any
 
 # asyncio's own coroutines, for what native code leaves to them.
 feed_data = streams.StreamReader.feed_data

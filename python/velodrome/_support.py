@@ -9,9 +9,12 @@ import asyncio
 import socket
 import warnings
 from asyncio.log import logger
-from typing import Any
 
 from ._inherited import base_events, constants, format_helpers, selector_events, trsock
+
+TYPE_CHECKING = False  # a checker takes it for true; importing typing takes milliseconds
+if TYPE_CHECKING:
+    from typing import Any
 
 create_task = base_events.BaseEventLoop.create_task
 sock_recv = selector_events.BaseSelectorEventLoop.sock_recv

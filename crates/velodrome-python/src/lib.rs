@@ -21,10 +21,11 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
 }
 
 /// Every native type with the Python class that is its base, in the order in which they are made.
-fn native_types() -> [TypeEntry; 11] {
+fn native_types() -> [TypeEntry; 12] {
     [
         ("Handle", native::handle::make_handle_type),
         ("TimerHandle", native::handle::make_timer_handle_type),
+        ("ThreadSafeHandle", native::thread_safe_handle::make_type),
         ("SocketOperation", native::sockets::make_type),
         ("StreamReader", native::reader::make_type),
         ("Reading", native::reading::make_type),

@@ -23,10 +23,13 @@ pub(crate) fn in_main_interpreter() -> bool {
 /// A type's name in the module, and what makes it.
 pub(crate) type TypeEntry = (&'static str, fn() -> Result<Ref>);
 
-/// Make each type and add it to the module.
+/// Make each type and add it to the module, but for those that this Python has no base for: they are None.
 pub(crate) fn install<const N: usize>(module: &Bound<'_, PyModule>, types: [TypeEntry; N]) -> PyResult<()> {
     for (name, make) in types {
         let made = make().map_err(|_| PyErr::fetch(module.py()))?;
+        if made.is_none() {
+            continue;
+        }
         // SAFETY: an owned reference, given away here.
         let made = unsafe { Bound::from_owned_ptr(module.py(), made.into_ptr()) };
         module.add(name, made)?;

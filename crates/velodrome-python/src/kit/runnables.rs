@@ -11,7 +11,7 @@ use velodrome_engine::ready::{Runnable, RunnableVTable, Visitor, Words};
 
 use super::object::{Obj, Ref, Result};
 use super::{calls, context};
-use crate::native::{dispatch, fairness, handle};
+use crate::native::{dispatch, fairness, handle, thread_safe_handle};
 
 fn word(reference: Ref) -> *mut () {
     reference.into_ptr().cast()
@@ -39,6 +39,7 @@ const fn kind(run: unsafe fn(Words)) -> RunnableVTable {
 }
 
 static HANDLE: RunnableVTable = kind(run_handle);
+static THREAD_SAFE: RunnableVTable = kind(run_thread_safe);
 static TIMER: RunnableVTable = kind(run_timer);
 static FOREIGN: RunnableVTable = kind(run_foreign);
 static STEP: RunnableVTable = kind(run_step);
@@ -48,6 +49,13 @@ unsafe fn run_handle(words: Words) {
     // SAFETY: made by `handle` below, run once.
     if let Some(object) = unsafe { owned(words[0]) } {
         handle::run(&object);
+    }
+}
+
+unsafe fn run_thread_safe(words: Words) {
+    // SAFETY: made by `thread_safe` below, run once.
+    if let Some(object) = unsafe { owned(words[0]) } {
+        thread_safe_handle::run(&object);
     }
 }
 
@@ -117,6 +125,12 @@ pub(crate) fn handle(object: Ref) -> Runnable {
     unsafe { Runnable::from_raw(&HANDLE, [word(object), ptr::null_mut(), ptr::null_mut()]) }
 }
 
+/// A native `ThreadSafeHandle` that is due.
+pub(crate) fn thread_safe(object: Ref) -> Runnable {
+    // SAFETY: one owned reference, as the vtable expects.
+    unsafe { Runnable::from_raw(&THREAD_SAFE, [word(object), ptr::null_mut(), ptr::null_mut()]) }
+}
+
 /// A native `TimerHandle` that waits for its time, or is due.
 pub(crate) fn timer(object: Ref) -> Runnable {
     // SAFETY: one owned reference, as the vtable expects.
@@ -143,7 +157,7 @@ pub(crate) fn wakeup(method: Ref, future: Ref, context: Ref) -> Runnable {
 
 /// The native handle in a runnable, if it is one.
 pub(crate) fn handle_of(runnable: &Runnable) -> Option<Ref> {
-    let kinds = [&HANDLE, &TIMER, &FOREIGN];
+    let kinds = [&HANDLE, &THREAD_SAFE, &TIMER, &FOREIGN];
     let words = kinds.into_iter().find_map(|kind| runnable.words_of(kind))?;
     // SAFETY: the runnable owns the reference in word 0 of these kinds.
     Some(unsafe { Obj::from_ptr(words[0].cast()) }.to_ref())

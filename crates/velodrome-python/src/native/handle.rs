@@ -141,7 +141,7 @@ impl Callback {
     }
 
     /// True if this call cancelled it.
-    fn cancel(&self, handle: &Obj) -> Result<bool> {
+    pub(super) fn cancel(&self, handle: &Obj) -> Result<bool> {
         if self.cancelled.get() {
             return Ok(false);
         }
@@ -170,7 +170,7 @@ impl Callback {
         }
     }
 
-    fn traverse(&self, visit: &mut Visit) {
+    pub(super) fn traverse(&self, visit: &mut Visit) {
         visit.slot(&self.event_loop);
         visit.slot(&self.callback);
         self.args.iter().for_each(|arg| visit.slot(arg));
@@ -179,7 +179,7 @@ impl Callback {
         visit.slot(&self.repr);
     }
 
-    fn clear(&self) {
+    pub(super) fn clear(&self) {
         self.cancelled.set(true);
         self.forget();
         drop(self.event_loop.take());
@@ -220,7 +220,7 @@ impl HasCallback for TimerHandle {
     }
 }
 
-fn cancelled<T: HasCallback>(this: This<'_, T>) -> Result<Ref> {
+pub(super) fn cancelled<T: HasCallback>(this: This<'_, T>) -> Result<Ref> {
     Ok(boolean(this.core().cancelled.get()))
 }
 
@@ -260,7 +260,7 @@ fn get_repr<T: HasCallback>(this: This<'_, T>) -> Result<Ref> {
 }
 
 /// Attributes that asyncio's handles keep in slots, under the same names.
-fn attributes<T: HasCallback>() -> Vec<GetSet> {
+pub(super) fn attributes<T: HasCallback>() -> Vec<GetSet> {
     vec![
         GetSet::get::<T, _>(c"_callback", get_callback::<T>),
         GetSet::get::<T, _>(c"_args", get_args::<T>),
@@ -419,7 +419,7 @@ pub(crate) fn run_timer(handle: &Obj) {
     }
 }
 
-fn run_observed(handle: &Obj, core: &Callback) {
+pub(super) fn run_observed(handle: &Obj, core: &Callback) {
     if core.cancelled.get() {
         return;
     }

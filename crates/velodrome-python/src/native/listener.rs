@@ -51,7 +51,10 @@ struct Serving {
     /// Keeps the listening descriptor open.
     socket: Slot,
     server: Slot,
+    /// Copied for each connection.
     context: Slot,
+    /// The copy is the connection's own, for all its callbacks: Python 3.15 and later.
+    own_contexts: bool,
 }
 
 impl Serving {
@@ -134,8 +137,9 @@ impl Connection {
     fn open(&self, event_loop: This<'_, Loop>) -> Result<()> {
         let Some(context) = self.serving.context.get() else { return Ok(()) };
         let protocol = Slot::default();
-        let opened = context::copy(&context)
-            .and_then(|context| context::within(&context, || self.open_within(event_loop, &protocol)));
+        let opened = context::copy(&context).and_then(|context| {
+            context::within(&context, || self.open_within(event_loop, &protocol, &context))
+        });
         if opened.is_ok() || raised_to_leave() {
             return opened;
         }
@@ -147,7 +151,7 @@ impl Connection {
         Ok(())
     }
 
-    fn open_within(&self, event_loop: This<'_, Loop>, protocol: &Slot) -> Result<()> {
+    fn open_within(&self, event_loop: This<'_, Loop>, protocol: &Slot, context: &Obj) -> Result<()> {
         let made = self.serving.factory.get_or_none().call(&[])?;
         protocol.set(made.clone());
         let Some(socket) = self.socket.take() else { return Ok(()) };
@@ -158,22 +162,25 @@ impl Connection {
             extra: None,
             server: Some(&server),
             peer: self.peer.take(),
+            context: self.serving.own_contexts.then_some(context),
         };
         open(event_loop, Descriptor::Owned(socket), opening).map(drop)
     }
 }
 
-/// `_listen(sock, fd, protocol_factory, server, backlog)`.
+/// `_listen(sock, protocol_factory, server, backlog, context)`.
 fn listen(this: This<'_, Loop>, args: Args<'_>) -> Result<Ref> {
     let socket = args.required(0, "_listen", "sock")?;
     let fd = watching::descriptor(socket)?;
     let backlog = usize::try_from(args.required(3, "_listen", "backlog")?.as_long()?).unwrap_or(1);
+    let own = args.get(4).filter(|context| !context.is_none());
     let serving = Serving {
         event_loop: Slot::new(this.object().to_ref()),
         factory: Slot::new(args.required(1, "_listen", "protocol_factory")?.to_ref()),
         socket: Slot::new(socket.to_ref()),
         server: Slot::new(args.required(2, "_listen", "server")?.to_ref()),
-        context: Slot::new(context::copy_current()?),
+        context: Slot::new(own.map_or_else(context::copy_current, |own| Ok(own.to_ref()))?),
+        own_contexts: own.is_some(),
     };
     let engine = this.engine_shared()?;
     watching::unwatch(this, &engine, fd);
@@ -194,7 +201,7 @@ fn unlisten(this: This<'_, Loop>, socket: &Obj) -> Result<Ref> {
     Ok(boolean(listener.is_some()))
 }
 
-/// `_open_stream(sock, protocol, extra, server)`: a transport over the user's socket object, which stays its owner.
+/// `_open_stream(sock, protocol, extra, server, context)`: a transport over the user's socket object, which stays its owner.
 fn open_stream(this: This<'_, Loop>, args: Args<'_>) -> Result<Ref> {
     let socket = args.required(0, "_open_stream", "sock")?;
     let descriptor = Descriptor::Lent(watching::descriptor(socket)?);
@@ -204,6 +211,7 @@ fn open_stream(this: This<'_, Loop>, args: Args<'_>) -> Result<Ref> {
         extra: args.get(2),
         server: args.get(3),
         peer: None,
+        context: args.get(4),
     };
     open(this, descriptor, opening)
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use velodrome_engine::ready::Runnable;
 
 use super::event_loop::Loop;
-use super::handle;
+use super::{handle, thread_safe_handle};
 use crate::kit::methods::{Args, Method};
 use crate::kit::names::{Imported, Name, Names};
 use crate::kit::object::{
@@ -105,6 +105,11 @@ fn call_soon_threadsafe(this: This<'_, Loop>, args: Args<'_>) -> Result<Ref> {
     this.engine()?;
     if this.debug() {
         check_callback(this, callback, "call_soon_threadsafe")?;
+    }
+    if thread_safe_handle::is_known()? {
+        let handle = thread_safe_handle::new(this, callback, args, 1, context)?;
+        push_from_anywhere(this, runnables::thread_safe(handle.clone()))?;
+        return Ok(handle);
     }
     let handle = handle::new(this, callback, args, 1, context)?;
     push_from_anywhere(this, runnables::handle(handle.clone()))?;

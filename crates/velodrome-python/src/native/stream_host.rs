@@ -54,6 +54,8 @@ pub(super) struct Opening<'a> {
     pub(super) extra: Option<&'a Obj>,
     pub(super) server: Option<&'a Obj>,
     pub(super) peer: Option<Peer>,
+    /// The one context of all its callbacks (Python 3.15); None: each has a copy from where asyncio would have scheduled it.
+    pub(super) context: Option<&'a Obj>,
 }
 
 /// Open a transport: its `connection_made` is queued when this returns.
@@ -63,8 +65,7 @@ pub(super) fn open(event_loop: This<'_, Loop>, descriptor: Descriptor, opening: 
     let this = This::<Transport>::of(&object).ok_or(Raised)?;
     this.event_loop.set(event_loop.object().to_ref());
     this.set_protocol(opening.protocol)?;
-    this.opened_context.set(context::copy_current()?);
-    this.read_context.set(context::copy_current()?);
+    set_contexts(this, opening.context.filter(|context| !context.is_none()))?;
     let host = Rc::new(Host { transport: Backref::to(&object), held: Slot::default() });
     let _ = this.host.set(Rc::clone(&host));
     let stream = Stream::new(engine.hub(), descriptor, Rc::clone(&host) as Rc<dyn Protocol>);
@@ -83,6 +84,18 @@ pub(super) fn open(event_loop: This<'_, Loop>, descriptor: Descriptor, opening: 
         return Err(refuse(&error, fd));
     }
     Ok(object)
+}
+
+fn set_contexts(this: This<'_, Transport>, own: Option<&Obj>) -> Result<()> {
+    if let Some(own) = own {
+        for slot in [&this.opened_context, &this.read_context, &this.lost_context] {
+            slot.set(own.to_ref());
+        }
+    } else {
+        this.opened_context.set(context::copy_current()?);
+        this.read_context.set(context::copy_current()?);
+    }
+    Ok(())
 }
 
 pub(super) fn refuse(error: &io::Error, fd: i32) -> Raised {
@@ -352,6 +365,9 @@ impl Protocol for Host {
 
     fn losing(&self, cause: Cause) {
         self.with((), |this| {
+            if this.has_own_context() {
+                return;
+            }
             // As a call_soon from where asyncio would have made it: the caller, or the callback that reads.
             let context = match (cause, this.read_context.get()) {
                 (Cause::Transport, Some(reading)) => context::copy(&reading),

@@ -164,6 +164,11 @@ impl<'a> This<'a, Transport> {
         }
     }
 
+    /// Whether one context serves all its callbacks.
+    pub(super) fn has_own_context(self) -> bool {
+        !self.lost_context.is_empty() && self.lost_context.as_ptr() == self.opened_context.as_ptr()
+    }
+
     fn debugging(self) -> bool {
         self.event_loop.get().as_deref().and_then(Loop::of).is_some_and(|event_loop| event_loop.debug())
     }
@@ -380,6 +385,14 @@ pub(super) fn wake_empty_waiter(this: This<'_, Transport>) -> Result<()> {
     Ok(())
 }
 
+/// `_read_ready_cb`: who is told of what was read; None once the connection is lost. CPython's own tests ask.
+fn get_reading_callback(this: This<'_, Transport>) -> Result<Ref> {
+    static DATA_RECEIVED: Name = Name::new("data_received");
+    static BUFFER_UPDATED: Name = Name::new("buffer_updated");
+    let Some(protocol) = this.protocol.get() else { return Ok(none()) };
+    protocol.getattr(if this.buffered.get() { BUFFER_UPDATED.get()? } else { DATA_RECEIVED.get()? })
+}
+
 impl Native for Transport {
     const NAME: &'static CStr = c"velodrome._core.StreamTransport";
     const DOC: &'static CStr = c"A stream transport; see asyncio.Transport.";
@@ -407,6 +420,7 @@ impl Native for Transport {
         vec![
             GetSet::both::<Self, _, _>(c"_extra", extra::get_extra, extra::set_extra),
             GetSet::get::<Self, _>(c"_sock", extra::get_sock),
+            GetSet::get::<Self, _>(c"_read_ready_cb", get_reading_callback),
             GetSet::get::<Self, _>(c"_sock_fd", |this| long(i64::from(this.stream()?.fd()))),
             GetSet::both::<Self, _, _>(c"_protocol", get_protocol, |this, it| this.set_protocol(it)),
             GetSet::get::<Self, _>(c"_loop", |this| Ok(this.event_loop.get_or_none())),

@@ -17,14 +17,16 @@ use crate::kit::object::{
 };
 use crate::kit::types::This;
 
+static CONTEXT: Name = Name::new("context");
 static FILENO: Name = Name::new("fileno");
 
 /// Watch one side of `fd` with `callback`, which replaces (and cancels) the one before.
 fn add(this: This<'_, Loop>, args: Args<'_>, side: Interest) -> Result<Ref> {
     let fd = descriptor(args.required(0, "add_reader", "fd")?)?;
     let callback = args.required(1, "add_reader", "callback")?;
+    let context = args.only_keyword("add_reader", CONTEXT.get()?, &[])?;
     let engine = this.engine_shared()?;
-    let made = handle::new(this, callback, args, 2, None)?;
+    let made = handle::new(this, callback, args, 2, context)?;
     let hub = engine.hub();
     let entry = match this.watches.find(fd) {
         Some(entry) if !entry.is_idle() => entry,

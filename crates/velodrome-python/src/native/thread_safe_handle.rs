@@ -1,0 +1,165 @@
+//! `ThreadSafeHandle`: what `call_soon_threadsafe` returns from Python 3.14 on. Its `cancel()` and `cancelled()`, on
+//! another thread than the one that runs the callback, answer only when the callback has ended.
+//!
+//! asyncio gives each handle a lock for that. Under the interpreter's lock none is needed until somebody has to wait,
+//! which hardly ever happens: the handle notes who runs it, and whoever has to wait makes the lock to wait for.
+
+use std::cell::Cell;
+use std::ffi::c_ulong;
+
+use super::dispatch;
+use super::event_loop::Loop;
+use super::handle::{Callback, HasCallback, attributes, cancelled, run_observed};
+use crate::kit::gil::thread_ident;
+use crate::kit::methods::{Args, GetSet, Method};
+use crate::kit::names::{Imported, Name};
+use crate::kit::object::{Obj, Ref, Result, Slot, none, write_unraisable};
+use crate::kit::types::{Layout, Native, This, Visit, make_type as make_native, new_object};
+
+/// None before 3.14.
+static BASE: Imported = Imported::new("velodrome._inherited", "ThreadSafeHandle");
+static LOCK: Imported = Imported::new("threading", "Lock");
+static ACQUIRE: Name = Name::new("acquire");
+static RELEASE: Name = Name::new("release");
+
+/// Whether this Python's asyncio has such handles.
+pub(crate) fn is_known() -> Result<bool> {
+    Ok(!BASE.get()?.is_none())
+}
+
+/// The type; None where asyncio has none.
+pub(crate) fn make_type() -> Result<Ref> {
+    if is_known()? { make_native::<ThreadSafeHandle>(Some(BASE.get()?)) } else { Ok(none()) }
+}
+
+pub(crate) struct ThreadSafeHandle {
+    core: Callback,
+    /// `threading.get_ident()` of the thread that runs the callback; 0 while none does.
+    runner: Cell<c_ulong>,
+    /// A lock that is held until the callback has ended; those who wait pass it on. Empty while nobody waits.
+    gate: Slot,
+}
+
+impl ThreadSafeHandle {
+    fn runs_elsewhere(&self) -> bool {
+        let runner = self.runner.get();
+        runner != 0 && runner != thread_ident()
+    }
+
+    /// Wait until no other thread runs the callback.
+    fn wait_for_end(&self) -> Result<()> {
+        while self.runs_elsewhere() {
+            let gate = self.gate()?;
+            // The callback may have ended while the gate was made.
+            if self.runs_elsewhere() {
+                gate.call_method(ACQUIRE.get()?, [])?;
+                gate.call_method(RELEASE.get()?, [])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn gate(&self) -> Result<Ref> {
+        if let Some(gate) = self.gate.get() {
+            return Ok(gate);
+        }
+        let made = LOCK.get()?.call(&[])?;
+        made.call_method(ACQUIRE.get()?, [])?;
+        // Another thread may have made one meanwhile, and wait at it.
+        if self.gate.is_empty() {
+            self.gate.set(made);
+        }
+        Ok(self.gate.get_or_none())
+    }
+
+    fn run(&self, handle: &Obj) -> Result<()> {
+        self.wait_for_end()?;
+        let outer = self.runner.replace(thread_ident());
+        run_observed(handle, &self.core);
+        self.runner.set(outer);
+        if outer == 0
+            && let Some(gate) = self.gate.take()
+            && RELEASE.get().and_then(|release| gate.call_method(release, [])).is_err()
+        {
+            write_unraisable(handle);
+        }
+        Ok(())
+    }
+}
+
+impl HasCallback for ThreadSafeHandle {
+    fn core(&self) -> &Callback {
+        &self.core
+    }
+}
+
+fn cancel(this: This<'_, ThreadSafeHandle>) -> Result<Ref> {
+    this.wait_for_end()?;
+    this.core.cancel(this.object())?;
+    Ok(none())
+}
+
+fn cancelled_method(this: This<'_, ThreadSafeHandle>) -> Result<Ref> {
+    this.wait_for_end()?;
+    cancelled(this)
+}
+
+fn run_method(this: This<'_, ThreadSafeHandle>) -> Result<Ref> {
+    this.run(this.object())?;
+    dispatch::rethrow()?;
+    Ok(none())
+}
+
+impl Native for ThreadSafeHandle {
+    const NAME: &'static std::ffi::CStr = c"velodrome._core.ThreadSafeHandle";
+    const CHAINS: bool = true;
+    const DOC: &'static std::ffi::CStr =
+        c"A callback scheduled with call_soon_threadsafe(); cancel() waits while it runs on another thread.";
+
+    fn layout() -> &'static Layout {
+        static LAYOUT: Layout = Layout::new();
+        &LAYOUT
+    }
+
+    fn methods() -> Vec<Method> {
+        vec![
+            Method::noargs::<Self, _>(c"cancel", cancel, c"Cancel the callback."),
+            Method::noargs::<Self, _>(c"cancelled", cancelled_method, c"Whether cancel() was called."),
+            Method::noargs::<Self, _>(c"_run", run_method, c"Run the callback now."),
+        ]
+    }
+
+    fn getset() -> Vec<GetSet> {
+        attributes::<Self>()
+    }
+
+    fn traverse(&self, visit: &mut Visit) {
+        self.core.traverse(visit);
+        visit.slot(&self.gate);
+    }
+
+    fn clear(&self) {
+        self.core.clear();
+    }
+}
+
+/// Make one.
+pub(crate) fn new(
+    event_loop: This<'_, Loop>,
+    callback: &Obj,
+    args: Args<'_>,
+    first: usize,
+    context: Option<&Obj>,
+) -> Result<Ref> {
+    let core = Callback::new(event_loop, callback, args.raw_from(first), context)?;
+    new_object(ThreadSafeHandle { core, runner: Cell::new(0), gate: Slot::default() })
+}
+
+/// Run one from the ready queue.
+pub(crate) fn run(handle: &Obj) {
+    if let Some(this) = This::<ThreadSafeHandle>::of(handle)
+        && this.run(handle).is_err()
+    {
+        dispatch::leave();
+    }
+}
