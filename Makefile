@@ -71,6 +71,16 @@ help:  ## this list
 		--target-dir '$(TARGET)/python-$*'
 	@touch $@
 
+# Other people's programs get venvs of their own, to which the package that was just built is as good as installed.
+$(VENV)-ecosystem/.programs: tests/ecosystem/requirements.txt
+$(VENV)-suites/.programs: tests/conformance/requirements.txt
+$(VENV)-%/.programs: $(VENV)/.tools
+	$(call say,A venv for $* on Python $(ONE))
+	rm -rf $(VENV)-$* && $(call path_of,$(ONE)) -m venv $(VENV)-$*
+	$(VENV)-$*/bin/python -m pip install --quiet $(patsubst %,-r %,$(filter %.txt,$^))
+	echo '$(CURDIR)/python' > "$$($(VENV)-$*/bin/python -c 'import site; print(site.getsitepackages()[0])')/velodrome.pth"
+	@touch $@
+
 .PHONY: .FORCE need-python
 .FORCE:
 need-python:
@@ -148,6 +158,11 @@ conformance: build  ## CPython's own asyncio tests on our loop, each Python and 
 	$(VENV)/bin/python tests/conformance/run_cpython.py velodrome --jobs 2 \
 		$(VERSIONS:%=--python .venv/%/bin/python) \
 		$(foreach driver,$(or $(DRIVER),epoll portable),--driver $(driver)) $(ARGS)
+
+.PHONY: ecosystem
+ecosystem: need-python $(VENV)/.built $(VENV)-ecosystem/.programs  ## other people's programs on our loop
+	$(call say,Programs from their published packages)
+	$(VENV)-ecosystem/bin/python tests/ecosystem/run.py $(ARGS)
 
 .PHONY: soak
 soak: need-python $(VENV)/.built  ## the tests that take minutes or thousands of descriptors, then mixed load for DURATION
