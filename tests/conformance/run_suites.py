@@ -71,12 +71,12 @@ def main():
     suites = [suite for suite in SUITES if not args.name or suite.name in args.name]
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
         runs = {
-            (suite, loop): pool.submit(run, suite, loop, args.driver, suite.whole)
+            (suite.name, loop): pool.submit(run, suite, loop, args.driver, suite.whole)
             for suite in suites
             for loop in LOOPS
         }
-        failed = sum(judge(suite, args, *(runs[suite, loop].result() for loop in LOOPS)) for suite in suites)
-        passed = sum(len(runs[suite, OURS].result().names("pass")) for suite in suites)
+        failed = sum(judge(suite, args, *(runs[suite.name, loop].result() for loop in LOOPS)) for suite in suites)
+        passed = sum(len(runs[suite.name, OURS].result().names("pass")) for suite in suites)
     print(f"\n{passed} passed, {failed} failed")
     return 1 if failed or not passed else 0
 
