@@ -36,6 +36,8 @@ VERSIONS := $(foreach p,$(PYTHONS),$(firstword $(subst =, ,$(p))))
 # What needs one Python only (lint, demo, benchmarks) takes the newest.
 ONE := $(lastword $(VERSIONS))
 VENV := .venv/$(or $(ONE),none)
+# Those of which it is known which of uvloop's tests asyncio itself passes.
+UVLOOP_VERSIONS := $(filter 3.11 3.13,$(VERSIONS))
 
 # The pieces that have no Python in them, so they are tested where there is none.
 RUST_ONLY := -p velodrome-engine -p velodrome -p velodrome-tidy
@@ -73,12 +75,26 @@ help:  ## this list
 	.venv/$*/bin/python -m pip install --quiet -r tools/requirements-lint.txt
 	@touch $@
 
+.venv/%/.uvloop-tests: .venv/%/.tools tests/conformance/requirements-uvloop.txt
+	.venv/$*/bin/python -m pip install --quiet -r tests/conformance/requirements-uvloop.txt
+	@touch $@
+
 # One target folder for each Python: in a shared one, each build would undo the last one's.
 # The extension lies beside the Python sources, its name says for which version.
 .venv/%/.built: .venv/%/.tools $(RUST_SOURCES)
 	$(call say,The extension for Python $* in release mode)
 	env -u CONDA_PREFIX VIRTUAL_ENV='$(CURDIR)/.venv/$*' .venv/$*/bin/maturin develop --release \
 		--target-dir '$(TARGET)/python-$*'
+	@touch $@
+
+# Other people's programs get venvs of their own, to which the package that was just built is as good as installed.
+$(VENV)-ecosystem/.programs: tests/ecosystem/requirements.txt
+$(VENV)-suites/.programs: tests/conformance/requirements-suites.txt
+$(VENV)-%/.programs: $(VENV)/.tools
+	$(call say,A venv for $* on Python $(ONE))
+	rm -rf $(VENV)-$* && $(call path_of,$(ONE)) -m venv $(VENV)-$*
+	$(VENV)-$*/bin/python -m pip install --quiet $(patsubst %,-r %,$(filter %.txt,$^))
+	echo '$(CURDIR)/python' > "$$($(VENV)-$*/bin/python -c 'import site; print(site.getsitepackages()[0])')/velodrome.pth"
 	@touch $@
 
 .PHONY: .FORCE need-python
@@ -158,11 +174,27 @@ format: need-python $(VENV)/.lint-tools  ## rustfmt and ruff put things right wh
 	$(VENV)/bin/ruff format $(PYTHON_CODE)
 
 .PHONY: conformance
-conformance: build  ## CPython's own asyncio tests on our loop, each Python and driver
+conformance: build $(UVLOOP_VERSIONS:%=.venv/%/.uvloop-tests)  ## CPython's and uvloop's tests on our loop, each Python and driver
 	$(call say,The tests of CPython)
 	$(VENV)/bin/python tests/conformance/run_cpython.py velodrome --jobs 2 \
 		$(VERSIONS:%=--python .venv/%/bin/python) \
 		$(foreach driver,$(or $(DRIVER),epoll portable),--driver $(driver)) $(ARGS)
+ifneq ($(UVLOOP_VERSIONS),)
+	$(call say,The tests of uvloop)
+	$(VENV)/bin/python tests/conformance/run_uvloop_suite.py velodrome --jobs 2 \
+		$(UVLOOP_VERSIONS:%=--python .venv/%/bin/python) \
+		$(foreach driver,$(or $(DRIVER),epoll portable),--driver $(driver)) $(ARGS)
+endif
+
+.PHONY: suites
+suites: need-python $(VENV)/.built $(VENV)-suites/.programs  ## the tests that tornado, anyio and uvicorn publish
+	$(call say,The tests of tornado + anyio + uvicorn)
+	$(VENV)-suites/bin/python tests/conformance/run_suites.py $(DRIVER:%=--driver %) $(ARGS)
+
+.PHONY: ecosystem
+ecosystem: need-python $(VENV)/.built $(VENV)-ecosystem/.programs  ## other people's programs on our loop
+	$(call say,Programs from their published packages)
+	$(VENV)-ecosystem/bin/python tests/ecosystem/run.py $(ARGS)
 
 .PHONY: soak
 soak: need-python $(VENV)/.built  ## the tests that take minutes or thousands of descriptors, then mixed load for DURATION

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import signal
 import socket
@@ -116,6 +117,107 @@ class TestTheLoop:
             + "with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as r: r.run(main())"
         )
         assert ours(str(program)).stdout == "asyncio\n"
+
+
+class TestAsUvloop:
+    """``--as-uvloop``: what names uvloop in its own code gets our loop."""
+
+    @pytest.fixture
+    def decoy(self, here, write):
+        """The real uvloop, as far as anyone who must not import it can tell: a folder for PYTHONPATH."""
+        write("raise SystemExit('the installed uvloop was imported')", "installed/uvloop/__init__.py")
+        paths = [str(here / "installed"), *filter(None, [os.environ.get("PYTHONPATH")])]
+        return os.pathsep.join(paths)
+
+    @pytest.mark.parametrize(
+        "how",
+        [
+            "uvloop.run(main())",
+            "uvloop.run(main(), debug=True, loop_factory=uvloop.Loop)",
+            "with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner: runner.run(main())",
+            "uvloop.install(); asyncio.run(main())",
+            "loop = uvloop.Loop(); loop.run_until_complete(main()); loop.close()",
+            "import uvloop.loop; loop = uvloop.loop.Loop(); loop.run_until_complete(main()); loop.close()",
+            "asyncio.run(main())",
+        ],
+    )
+    def test_its_loop_is_ours(self, ours, write, decoy, how):
+        program = write("import uvloop\n" + textwrap.dedent(RUNNING) + how)
+        done = ours("--as-uvloop", str(program), options=("-W", "error"), PYTHONPATH=decoy)
+        assert done.stdout == "velodrome\n", done.stderr
+
+    @pytest.mark.skipif(sys.version_info >= (3, 14), reason="policies are deprecated")
+    def test_its_policy(self, ours, write, decoy):
+        how = "asyncio.set_event_loop_policy(uvloop.EventLoopPolicy()); asyncio.run(main())"
+        program = write("import uvloop\n" + textwrap.dedent(RUNNING) + how)
+        done = ours("--as-uvloop", str(program), options=("-W", "error"), PYTHONPATH=decoy)
+        assert done.stdout == "velodrome\n", done.stderr
+
+    def test_without_the_option_it_is_the_installed_one(self, ours, decoy):
+        done = ours("-c", "import uvloop", PYTHONPATH=decoy)
+        assert done.stderr == "the installed uvloop was imported\n"
+
+    @pytest.mark.parametrize(
+        "program", [("-m", "program", "argument"), ("-mprogram", "argument"), ("program.py", "argument")]
+    )
+    @pytest.mark.parametrize("options", [(), ("-P",)])
+    def test_with_every_way_to_name_a_program(self, ours, write, decoy, here, program, options):
+        write("import sys, uvloop; print(sys.argv[1], uvloop.Loop.__module__)")
+        paths = os.pathsep.join([decoy, str(here)])  # -P takes the current directory off the path
+        done = ours("--as-uvloop", *program, options=options, PYTHONPATH=paths)
+        assert done.stdout == "argument velodrome._loop\n", done.stderr
+
+    def test_with_code(self, ours, decoy):
+        done = ours("--as-uvloop", "-cimport uvloop; print(uvloop.Loop)", PYTHONPATH=decoy)
+        assert done.stdout == "<class 'velodrome._loop.EventLoop'>\n", done.stderr
+
+    def test_a_program_that_rearranges_its_path(self, ours, write, here, decoy):
+        program = write(f"""
+            import sys
+            sys.path.insert(0, {str(here / "installed")!r})
+            import uvloop
+            print(uvloop.Loop.__module__)
+        """)
+        assert ours("--as-uvloop", str(program)).stdout == "velodrome._loop\n"
+
+    def test_how_programs_look_whether_it_is_there(self, ours, decoy):
+        done = ours(
+            "--as-uvloop",
+            "-c",
+            "import importlib.util as u, uvloop;"
+            "print(u.find_spec('uvloop').origin == uvloop.__file__,"
+            "tuple(map(int, uvloop.__version__.split('.'))) >= (0, 22, 0), hasattr(uvloop, 'nothing'),"
+            "isinstance(uvloop.new_event_loop(), uvloop.Loop))",
+            PYTHONPATH=decoy,
+        )
+        assert done.stdout == "True True False True\n", done.stderr
+
+    CHILD = "import uvloop; print(uvloop.Loop.__module__, flush=True)"
+
+    def test_child_processes(self, ours, write, decoy):
+        """A child, and a child's child: somewhere else, with the path it inherits."""
+        program = write(f"""
+            import subprocess, sys
+            child = "import subprocess, sys;" + {self.CHILD!r} + "; subprocess.run(sys.argv[1:], check=True)"
+            command = [sys.executable, "-c", child, sys.executable, "-c", {self.CHILD!r}]
+            subprocess.run(command, cwd="/", check=True)
+        """)
+        done = ours("--as-uvloop", str(program), PYTHONPATH=decoy)
+        assert done.stdout == "velodrome._loop\n" * 2, done.stderr
+
+    @pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
+    def test_multiprocessing(self, ours, write, decoy, method):
+        program = write(f"""
+            import multiprocessing
+            def work():
+                {self.CHILD}
+            if __name__ == "__main__":
+                process = multiprocessing.get_context({method!r}).Process(target=work)
+                process.start()
+                process.join()
+        """)
+        done = ours("--as-uvloop", str(program), PYTHONPATH=decoy)
+        assert done.stdout == "velodrome._loop\n", done.stderr
 
 
 class TestMain:
@@ -350,10 +452,12 @@ class TestUsage:
     def test_help(self, ours, option):
         done = ours(option)
         assert done.returncode == 0
-        for word in ("SCRIPT", "-m MODULE", "-c CODE", "info", "--version"):
+        for word in ("SCRIPT", "-m MODULE", "-c CODE", "info", "--version", "--as-uvloop"):
             assert word in done.stdout
 
-    @pytest.mark.parametrize("arguments", [(), ("-m",), ("-c",), ("--nonsense",), ("-x", "program.py")])
+    @pytest.mark.parametrize(
+        "arguments", [(), ("-m",), ("-c",), ("--as-uvloop",), ("--nonsense",), ("-x", "program.py")]
+    )
     def test_bad_usage(self, ours, arguments):
         done = ours(*arguments)
         assert done.returncode == 2

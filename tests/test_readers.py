@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import os
 import socket
+import weakref
 
 import pytest
 from recorder import linked
@@ -155,6 +157,33 @@ class TestReaders:
         loop.add_reader(ours, read)
         loop.run_forever()
         assert seen == [b"a", b"b", b"c"]
+
+    @pytest.mark.parametrize("what", ["reader", "writer"])
+    def test_removed_after_it_was_closed(self, loop, ours, theirs, what):
+        """By the object that was added: it has no number any more."""
+        called = []
+        getattr(loop, f"add_{what}")(ours, called.append, what)
+        theirs.send(b"x")
+        ours.close()
+        remove = getattr(loop, f"remove_{what}")
+        assert remove(ours) is True
+        with pytest.raises(ValueError, match="Invalid file descriptor: -1"):
+            remove(ours)
+        a_few_turns(loop)
+        assert called == []
+
+    def test_what_was_added_stays_alive_until_it_is_removed(self, loop):
+        ours, theirs = socket.socketpair()
+        with theirs:
+            alive = weakref.ref(ours)
+            loop.add_reader(ours, print)
+            del ours
+            gc.collect()
+            assert alive() is not None
+            alive().close()
+            assert loop.remove_reader(alive()) is True
+        gc.collect()
+        assert alive() is None
 
     def test_a_thousand_times_added_and_removed(self, loop, ours, theirs):
         """psycopg does this for each wait."""

@@ -5,12 +5,16 @@ stays in ``sys.modules`` for as long as the process lives: pickle, multiprocessi
 it there. What the interpreter does when a program ends (status, death by SIGINT, ``sys.excepthook``) it still
 does here, because exceptions leave through this module untouched; only the frames below the program are taken
 out of its traceback.
+
+``--as-uvloop`` is for programs that name uvloop in their own code: a module of that name, with our loop in
+it, stands before all that is installed.
 """
 
 from __future__ import annotations
 
 import argparse
 import builtins
+import importlib
 import io
 import os
 import pkgutil
@@ -24,15 +28,18 @@ import velodrome
 
 _PROG = "python -m velodrome"
 _USAGE = f"""\
-{_PROG} [-h] [--version] SCRIPT [ARGUMENT ...]
-       {_PROG} -m MODULE [ARGUMENT ...]
-       {_PROG} -c CODE [ARGUMENT ...]
+{_PROG} [-h] [--version] [--as-uvloop] SCRIPT [ARGUMENT ...]
+       {_PROG} [--as-uvloop] -m MODULE [ARGUMENT ...]
+       {_PROG} [--as-uvloop] -c CODE [ARGUMENT ...]
        {_PROG} info"""
 
 # The code that is on the stack below the program: ours, and the interpreter's own for -m.
 _LAUNCHING_FILES = frozenset(
     (__file__, os.path.join(os.path.dirname(__file__), "__main__.py"), runpy.run_path.__code__.co_filename)
 )
+
+# What stands in uvloop's place lies in this folder; see the module there.
+_AS_UVLOOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_as_uvloop")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -46,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(_report())
         return
     velodrome.install()
+    if options.as_uvloop:
+        _stand_in_for_uvloop()
     try:
         if options.module:
             _run_module(*options.module)
@@ -71,6 +80,11 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="store_true", help="show the version and exit")
+    parser.add_argument(
+        "--as-uvloop",
+        action="store_true",
+        help="give the program, and its child processes, our loop where they import uvloop",
+    )
     rest = argparse.REMAINDER
     parser.add_argument("-m", dest="module", nargs=rest, help="run a library module, as python -m does")
     parser.add_argument("-c", dest="code", nargs=rest, help="run the program passed in as a string")
@@ -80,9 +94,22 @@ def _parser() -> argparse.ArgumentParser:
 
 def _unglued(argv: Sequence[str]) -> list[str]:
     """``-mMODULE`` as ``-m MODULE``: of a glued argument argparse would not see that it ends our options."""
-    first = argv[0] if argv else ""
+    ours = 0
+    while ours < len(argv) and argv[ours].startswith("--"):
+        ours += 1
+    first = argv[ours] if ours < len(argv) else ""
     glued = first[:2] in ("-m", "-c") and len(first) > 2
-    return [first[:2], first[2:], *argv[1:]] if glued else list(argv)
+    return [*argv[:ours], first[:2], first[2:], *argv[ours + 1 :]] if glued else list(argv)
+
+
+def _stand_in_for_uvloop() -> None:
+    """Let ``import uvloop`` mean our loop, here and in every Python that this process starts."""
+    inherited = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (_AS_UVLOOP, inherited)))
+    # Where the interpreter would have put it: behind the program's own folder, before what is installed.
+    sys.path.insert(0 if sys.flags.safe_path else 1, _AS_UVLOOP)
+    # At once: a program may rearrange its path before it asks.
+    importlib.import_module("uvloop")
 
 
 def _run_path(parser: argparse.ArgumentParser, script: str, *arguments: str) -> None:

@@ -18,7 +18,7 @@ import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-# Where uvloop's published tests lie once fetch_uvloop.py has brought them (never committed).
+# Where other projects' published tests lie once fetch.py has brought them (never committed).
 CACHE = os.environ.get("CONFORMANCE_CACHE") or os.path.join(
     os.path.expanduser("~"), ".cache", "loop-conformance"
 )

@@ -216,10 +216,9 @@ fn open_stream(this: This<'_, Loop>, args: Args<'_>) -> Result<Ref> {
     open(this, descriptor, opening)
 }
 
-/// `_transport_of(fd)`: the native transport that uses a descriptor, or None.
+/// `_transport_of(fd)`: the native transport that uses a descriptor, or None; none uses what is not open.
 fn transport_of(this: This<'_, Loop>, fd: &Obj) -> Result<Ref> {
-    let fd = watching::removed_descriptor(fd)?;
-    let Ok(engine) = this.engine_shared() else {
+    let (Ok(fd), Ok(engine)) = (watching::removed_descriptor(fd), this.engine_shared()) else {
         clear_raised();
         return Ok(none());
     };

@@ -31,6 +31,8 @@ pub(super) struct Watch {
     fd: RawFd,
     reader: Slot,
     writer: Slot,
+    /// The object that `add_reader` was given for the descriptor: it may be closed before it is removed.
+    file: Slot,
     /// A weak reference to the socket whose operations have waited here.
     socket: Slot,
     /// Whether a short receive has taken all there is: of datagrams there may be more.
@@ -100,7 +102,7 @@ impl Source for Watch {
     }
 
     fn visit(&self, visitor: Visitor<'_>) {
-        for slot in [&self.reader, &self.writer, &self.socket] {
+        for slot in [&self.reader, &self.writer, &self.file, &self.socket] {
             if !slot.is_empty() {
                 visitor(slot.as_ptr().cast());
             }
@@ -108,7 +110,7 @@ impl Source for Watch {
     }
 
     fn abandon(&self) {
-        for slot in [&self.reader, &self.writer, &self.socket] {
+        for slot in [&self.reader, &self.writer, &self.file, &self.socket] {
             drop(slot.take());
         }
     }
@@ -121,6 +123,13 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// Remember which object stood for the descriptor; a number stands for itself.
+    pub(super) fn note_file(&self, file: &Obj) {
+        if !file.is_int() {
+            self.watch.file.set(file.to_ref());
+        }
+    }
+
     /// Whether operations of this very socket have waited here.
     pub(super) fn is_of(&self, socket: &Obj) -> bool {
         let reference = self.watch.socket.get();
@@ -160,6 +169,13 @@ impl Watches {
         self.0.borrow().get(usize::try_from(fd).ok()?)?.clone()
     }
 
+    /// The watch that an object was given for which has no number any more.
+    pub(super) fn find_closed(&self, file: &Obj) -> Option<Rc<Entry>> {
+        let all = self.0.borrow();
+        let of_file = |entry: &&Rc<Entry>| entry.watch.file.as_ptr() == file.as_ptr();
+        all.iter().flatten().find(of_file).cloned()
+    }
+
     /// Begin to watch one side of `fd` for `waits`.
     pub(super) fn begin(
         &self,
@@ -173,6 +189,7 @@ impl Watches {
             fd,
             reader: Slot::default(),
             writer: Slot::default(),
+            file: Slot::default(),
             socket: Slot::default(),
             is_stream: Cell::new(false),
             drained: Cell::new(false),

@@ -4,12 +4,14 @@
 //! to the kernel at once, and one that fails is an OSError there and then.
 
 use std::os::fd::RawFd;
+use std::rc::Rc;
 
 use velodrome_engine::driver::Interest;
 use velodrome_engine::event_loop::EventLoop;
 
 use super::event_loop::Loop;
 use super::handle;
+use super::watches::Entry;
 use crate::kit::methods::{Args, Method};
 use crate::kit::names::Name;
 use crate::kit::object::{
@@ -22,7 +24,8 @@ static FILENO: Name = Name::new("fileno");
 
 /// Watch one side of `fd` with `callback`, which replaces (and cancels) the one before.
 fn add(this: This<'_, Loop>, args: Args<'_>, side: Interest) -> Result<Ref> {
-    let fd = descriptor(args.required(0, "add_reader", "fd")?)?;
+    let file = args.required(0, "add_reader", "fd")?;
+    let fd = descriptor(file)?;
     let callback = args.required(1, "add_reader", "callback")?;
     let context = args.only_keyword("add_reader", CONTEXT.get()?, &[])?;
     let engine = this.engine_shared()?;
@@ -33,7 +36,8 @@ fn add(this: This<'_, Loop>, args: Args<'_>, side: Interest) -> Result<Ref> {
         _ => {
             // A lease is no one's any more: the number may be another file's by now.
             this.watches.end(hub, fd);
-            this.watches.begin(hub, fd, side, &made).map_err(|error| raise_os_error(&error))?;
+            let entry = this.watches.begin(hub, fd, side, &made).map_err(|error| raise_os_error(&error))?;
+            entry.note_file(file);
             return Ok(made);
         }
     };
@@ -52,13 +56,27 @@ fn remove(this: This<'_, Loop>, fd: &Obj, side: Interest) -> Result<Ref> {
         clear_raised();
         return Ok(boolean(false));
     };
-    let Some(entry) = this.watches.find(removed_descriptor(fd)?) else { return Ok(boolean(false)) };
+    let Some(entry) = find_removed(this, fd)? else { return Ok(boolean(false)) };
     let before = entry.watch.slot(side).take();
     this.watches.leave(engine.hub(), &entry);
     if let Some(before) = &before {
         handle::cancel(before);
     }
     Ok(boolean(before.is_some()))
+}
+
+/// What is watched for `file`, which may have been closed since: then, as `selectors` does, by the object itself.
+fn find_removed(this: This<'_, Loop>, file: &Obj) -> Result<Option<Rc<Entry>>> {
+    match removed_descriptor(file) {
+        Ok(fd) => Ok(this.watches.find(fd)),
+        Err(raised) => match this.watches.find_closed(file) {
+            Some(entry) => {
+                clear_raised();
+                Ok(Some(entry))
+            }
+            None => Err(raised),
+        },
+    }
 }
 
 /// Stop watching `fd` altogether: a transport takes its number over.

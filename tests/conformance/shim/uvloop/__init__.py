@@ -1,6 +1,6 @@
 """Stands in for uvloop when its tests run: the same public names, the loop of $CONF_LOOPMODULE.
 
-Its `_testbase` is the published one, which fetch_uvloop.py puts into the cache folder.
+Its `_testbase` is the published one, which fetch.py puts into the cache folder.
 """
 
 import asyncio as _asyncio
