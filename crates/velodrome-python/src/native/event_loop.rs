@@ -8,6 +8,7 @@ use std::rc::Rc;
 use velodrome_engine::event_loop::EventLoop;
 use velodrome_engine::timers::TimerKey;
 
+use super::contention::Contention;
 use super::listener::Listeners;
 use super::watches::Watches;
 use super::{child, dispatch, listener, running, scheduling, watching};
@@ -51,6 +52,7 @@ pub(crate) struct Loop {
     pub(super) future_keywords: Slot,
     pub(super) watches: Rc<Watches>,
     pub(super) listeners: Listeners,
+    pub(super) contention: Contention,
 }
 
 impl Drop for Loop {
@@ -275,6 +277,7 @@ impl Native for Loop {
             future_keywords: Slot::default(),
             watches: Rc::default(),
             listeners: Listeners::default(),
+            contention: Contention::default(),
         })
     }
 

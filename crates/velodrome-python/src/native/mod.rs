@@ -4,6 +4,7 @@ pub(crate) mod addresses;
 pub(crate) mod child;
 pub(crate) mod datagram;
 pub(crate) mod datagram_host;
+pub(crate) mod contention;
 pub(crate) mod dispatch;
 pub(crate) mod event_loop;
 pub(crate) mod extra;

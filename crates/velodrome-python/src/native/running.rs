@@ -14,18 +14,41 @@ use crate::kit::object::{Ref, Result, boolean, none, raise_os_error};
 use crate::kit::types::This;
 
 fn wait(this: This<'_, Loop>, engine: &EventLoop) -> Result<()> {
-    let waited = if engine.has_work() {
-        engine.wait(Timeout::Zero)
-    } else {
-        match engine.timeout(this.now_ns()?) {
-            Timeout::Zero => engine.wait(Timeout::Zero),
-            timeout => gil::detached(|| engine.wait(timeout)),
-        }
+    if engine.has_work() {
+        return ask(engine, Timeout::Zero);
+    }
+    let timeout = engine.timeout(this.now_ns()?);
+    if timeout == Timeout::Zero {
+        return ask(engine, timeout);
+    }
+    let Some(patience) = this.contention.patience(&engine.hub().clock, timeout) else {
+        return wait_detached(this, engine, timeout);
     };
+    ask(engine, patience)?;
+    if engine.hub().reactor.has_events() {
+        return Ok(());
+    }
+    this.contention.disappointed();
+    match engine.timeout(this.now_ns()?) {
+        Timeout::Zero => Ok(()),
+        rest => wait_detached(this, engine, rest),
+    }
+}
+
+/// A wait with the lock held.
+fn ask(engine: &EventLoop, timeout: Timeout) -> Result<()> {
+    engine.wait(timeout).map_err(|error| raise_os_error(&error))
+}
+
+fn wait_detached(this: This<'_, Loop>, engine: &EventLoop, timeout: Timeout) -> Result<()> {
+    let clock = &engine.hub().clock;
+    let (waited, wanted) = gil::detached(|| (engine.wait(timeout), clock.now()));
+    this.contention.note(wanted, clock.now());
     waited.map_err(|error| raise_os_error(&error))
 }
 
-/// One turn. A wait that cannot block keeps the lock: letting it go could cost 5 ms where another thread computes.
+/// One turn. A wait that cannot block keeps the lock: letting it go could cost 5 ms where another thread computes; see
+/// `contention` for one that can.
 fn turn(this: This<'_, Loop>, engine: &EventLoop) -> Result<()> {
     if !engine.skips_wait() {
         wait(this, engine)?;
