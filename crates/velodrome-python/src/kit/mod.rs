@@ -17,6 +17,7 @@ mod calls;
 pub(crate) mod context;
 pub(crate) mod coroutines;
 mod errors;
+pub(crate) mod freeing;
 pub(crate) mod gil;
 pub(crate) mod methods;
 pub(crate) mod module;

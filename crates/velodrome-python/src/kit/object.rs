@@ -96,6 +96,12 @@ impl Obj {
         ptr::eq(self.as_ptr(), unsafe { ffi::Py_None() })
     }
 
+    /// How many references there are.
+    pub(crate) fn count(&self) -> isize {
+        // SAFETY: self is alive; attached.
+        unsafe { ffi::Py_REFCNT(self.as_ptr()) }
+    }
+
     pub(crate) fn type_ptr(&self) -> *mut ffi::PyTypeObject {
         // SAFETY: self is alive.
         unsafe { ffi::Py_TYPE(self.as_ptr()) }

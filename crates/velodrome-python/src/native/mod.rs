@@ -5,6 +5,7 @@ pub(crate) mod child;
 pub(crate) mod datagram;
 pub(crate) mod datagram_host;
 pub(crate) mod contention;
+pub(crate) mod contexts;
 pub(crate) mod dispatch;
 pub(crate) mod event_loop;
 pub(crate) mod extra;

@@ -11,6 +11,7 @@ use super::event_loop::Loop;
 use crate::kit::gil;
 use crate::kit::methods::Method;
 use crate::kit::object::{Ref, Result, boolean, none, raise_os_error};
+use crate::kit::runnables;
 use crate::kit::types::This;
 
 fn wait(this: This<'_, Loop>, engine: &EventLoop) -> Result<()> {
@@ -86,10 +87,36 @@ fn is_parked(this: This<'_, Loop>) -> Result<Ref> {
     Ok(boolean(this.parked.get()))
 }
 
+/// A run that goes on for many turns. When it ends the loop may become garbage with all that it holds, so the collector
+/// must see each handle.
+struct Run<'a> {
+    event_loop: This<'a, Loop>,
+    engine: &'a EventLoop,
+    nested: bool,
+}
+
+impl<'a> Run<'a> {
+    fn begin(event_loop: This<'a, Loop>, engine: &'a EventLoop) -> Self {
+        Self { event_loop, engine, nested: event_loop.running.replace(true) }
+    }
+}
+
+impl Drop for Run<'_> {
+    fn drop(&mut self) {
+        if self.nested {
+            return;
+        }
+        self.event_loop.running.set(false);
+        self.engine.hub().ready.for_each(runnables::track_handle);
+        self.engine.hub().for_each_timer(|_, runnable| runnables::track_handle(runnable));
+    }
+}
+
 /// Turns until `stop()`, or until an exception leaves.
 fn run(this: This<'_, Loop>) -> Result<Ref> {
     let engine: Rc<EventLoop> = this.engine_shared()?;
     let _entered = dispatch::enter(this, &engine);
+    let _run = Run::begin(this, &engine);
     loop {
         turn(this, &engine)?;
         if this.parking.get() {
