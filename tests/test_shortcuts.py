@@ -1,5 +1,7 @@
-"""What is left out where nobody can tell the difference: contexts that are not copied, handles that the collector
-does not see. Each test runs as well with nothing learnt of CPython's private details."""
+"""What is left out where nobody can tell the difference: contexts that are not copied, handles that the
+collector does not see, calls of a server's Python methods. Each test runs as well with nothing learnt of
+CPython's private details.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +9,10 @@ import asyncio
 import contextlib
 import contextvars
 import gc
+import sys
 import weakref
 
 import pytest
-
 from velodrome import _core, _probe
 
 VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
@@ -21,7 +23,7 @@ def learnt(request):
     if not request.param:
         _core.unlearn()
     yield
-    _core.learn(*_probe.samples())
+    _core.learn(*_probe.samples(), _probe.servers_keep_weak_sets())
 
 
 def in_a_run(loop, callback):
@@ -125,8 +127,7 @@ class TestContexts:
                 for writer in writers:
                     before = len(seen)
                     writer.write(data)
-                    while len(seen) == before:
-                        await asyncio.sleep(0.001)
+                    await until(lambda before=before: len(seen) > before)
             for writer in writers:
                 writer.close()
                 await writer.wait_closed()
@@ -181,23 +182,25 @@ class TestTheCollector:
     @pytest.mark.parametrize("method", ["call_soon", "call_later"])
     def test_a_loop_that_nobody_closed(self, loop, method):
         """It goes with what waits in it, although that was scheduled while it ran."""
-        other = type(loop)()
-        other.references = []
 
-        def begin():
-            other.stop()
-            delay = [3600] if method == "call_later" else []
-            cycle = Cycle(getattr(other, method), *delay)
-            cycle.event_loop = other
-            other.references.append(cycle)
+        def abandoned():
+            other = type(loop)()
+            other.references = []
 
-        other.call_soon(begin)
-        other.run_forever()
-        reference = weakref.ref(other)
-        if not hasattr(other, "_driver"):
-            other.close()  # asyncio's has a socket pair, which would complain
-        del other, begin
-        assert is_collected(reference)
+            def begin():
+                other.stop()
+                delay = [3600] if method == "call_later" else []
+                cycle = Cycle(getattr(other, method), *delay)
+                cycle.event_loop = other
+                other.references.append(cycle)
+
+            other.call_soon(begin)
+            other.run_forever()
+            if not hasattr(other, "_driver"):
+                other.close()  # asyncio's has a socket pair, which would complain
+            return weakref.ref(other)
+
+        assert is_collected(abandoned())
 
     def test_a_pending_handle_is_no_garbage(self, loop):
         called = []
@@ -232,7 +235,116 @@ class TestHandles:
     def test_what_the_base_class_would_see_is_no_wild_pointer(self, loop):
         """Ours lie over the slots of asyncio's class, whose descriptors can be got at."""
         for handle in (loop.call_soon(print, 1), loop.call_later(1, print, 1)):
-            for name in ("_callback", "_args", "_cancelled", "_loop", "_source_traceback", "_repr", "_context"):
+            for name in asyncio.Handle.__slots__:
                 with contextlib.suppress(AttributeError):  # which an empty slot raises
                     repr(vars(asyncio.Handle)[name].__get__(handle))
             handle.cancel()
+
+
+class Counted(asyncio.Protocol):
+    """Tells its test of its transport, and of its end."""
+
+    def __init__(self, transports, ends):
+        self.transports, self.ends = transports, ends
+
+    def connection_made(self, transport):
+        self.transports.append(transport)
+
+    def connection_lost(self, exception):
+        self.ends.append(exception)
+
+
+class TestServers:
+    """A server knows its connections, whoever has told it of them."""
+
+    @pytest.fixture
+    def serve(self, loop):
+        async def serve(count):
+            transports, ends = [], []
+            server = await loop.create_server(lambda: Counted(transports, ends), "127.0.0.1", 0)
+            address = server.sockets[0].getsockname()
+            clients = [(await loop.create_connection(asyncio.Protocol, *address))[0] for _ in range(count)]
+            await until(lambda: len(transports) == count)
+            return server, transports, ends, clients
+
+        return serve
+
+    def test_it_is_closed_when_its_last_connection_is(self, run, serve):
+        async def main():
+            server, _transports, ends, clients = await serve(3)
+            server.close()
+            closed = asyncio.ensure_future(server.wait_closed())
+            for client in clients:
+                # 3.11 and 3.12.0 do not wait at all.
+                assert len(ends) == 3 or not closed.done() or sys.version_info < (3, 12, 1)
+                client.close()
+                before = len(ends)
+                await until(lambda before=before: len(ends) > before)
+            await closed
+
+        run(main())
+
+    @pytest.mark.skipif(sys.version_info < (3, 13), reason="new in 3.13")
+    def test_it_closes_its_connections(self, run, serve):
+        async def main():
+            server, transports, ends, clients = await serve(3)
+            assert set(server._clients) == set(transports)
+            clients.pop().close()
+            await until(lambda: len(ends) == 1)
+            assert len(server._clients) == 2
+            server.close()
+            server.close_clients()
+            await server.wait_closed()
+            await until(lambda: len(ends) == 3)
+            assert len(server._clients) == 0
+            for client in clients:
+                client.close()
+
+        run(main())
+
+    @pytest.mark.skipif(sys.version_info < (3, 13), reason="new in 3.13")
+    def test_one_that_ends_while_somebody_looks(self, run, serve):
+        """The set puts removals off meanwhile, and says so."""
+
+        async def main():
+            server, transports, ends, clients = await serve(2)
+            for _ in server._clients:
+                clients.pop().close()
+                await until(lambda: len(ends) == 1)
+                break
+            assert len(server._clients) == 1
+            transports.clear()
+            clients.pop().close()
+            await until(lambda: len(ends) == 2)
+            server.close()
+            await server.wait_closed()
+
+        run(main())
+
+    def test_a_method_of_ones_own_is_called(self, run, loop, monkeypatch):
+        called = []
+        for name in ("_attach", "_detach"):
+            method = getattr(asyncio.Server, name)
+
+            def own(self, *arguments, name=name, method=method):
+                called.append(name)
+                return method(self, *arguments)
+
+            monkeypatch.setattr(asyncio.Server, name, own)
+
+        async def main():
+            ends = []
+            server = await loop.create_server(lambda: Counted([], ends), "127.0.0.1", 0)
+            client, _ = await loop.create_connection(asyncio.Protocol, *server.sockets[0].getsockname())
+            client.close()
+            await until(lambda: ends)
+            server.close()
+            await server.wait_closed()
+
+        run(main())
+        assert called == ["_attach", "_detach"]
+
+
+async def until(condition):
+    while not condition():  # noqa: ASYNC110 - a condition has no event
+        await asyncio.sleep(0.001)

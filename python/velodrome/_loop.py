@@ -29,7 +29,7 @@ _RESOLVER_THREADS = 16
 
 _HAS_RUN_FOREVER_SETUP = hasattr(base_events.BaseEventLoop, "_run_forever_setup")
 
-_core.learn(*_probe.samples())
+_core.learn(*_probe.samples(), _probe.servers_keep_weak_sets())
 
 
 # Epoll is shared with a forked child, which must not take the parent's descriptors out of it.

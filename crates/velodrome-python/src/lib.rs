@@ -38,13 +38,15 @@ fn native_types() -> [TypeEntry; 11] {
     ]
 }
 
-/// Learn what shortcuts stand on: how the steps and wake-ups of C tasks look, and where contexts keep their variables.
-/// What is learnt belongs to the main interpreter: in another one the import fails.
+/// Learn what shortcuts stand on: how the steps and wake-ups of C tasks look, where contexts keep their variables,
+/// whether servers keep their transports in a weak set. What is learnt belongs to the main interpreter: in another one
+/// the import fails.
 #[pyfunction]
-fn learn(step: &Bound<'_, PyAny>, wakeup: &Bound<'_, PyAny>) -> PyResult<()> {
+fn learn(step: &Bound<'_, PyAny>, wakeup: &Bound<'_, PyAny>, servers: bool) -> PyResult<()> {
     if !kit::module::in_main_interpreter() {
         return Err(PyImportError::new_err("velodrome works in the main interpreter only"));
     }
+    native::server::learn(servers);
     native::scheduling::learn(Obj::of(step), Obj::of(wakeup));
     kit::context::learn();
     Ok(())
@@ -53,6 +55,7 @@ fn learn(step: &Bound<'_, PyAny>, wakeup: &Bound<'_, PyAny>) -> PyResult<()> {
 /// Forget it, so that a test sees what happens on an interpreter that is built otherwise.
 #[pyfunction]
 fn unlearn() {
+    native::server::learn(false);
     native::scheduling::unlearn();
     kit::context::unlearn();
 }

@@ -24,6 +24,7 @@ pub(crate) mod module;
 pub(crate) mod names;
 pub(crate) mod object;
 pub(crate) mod runnables;
+pub(crate) mod sets;
 #[cfg(Py_3_12)]
 pub(crate) mod taking;
 #[cfg(not(Py_3_12))]

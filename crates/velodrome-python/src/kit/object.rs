@@ -107,6 +107,11 @@ impl Obj {
         unsafe { ffi::Py_TYPE(self.as_ptr()) }
     }
 
+    /// `type(self) is class`.
+    pub(crate) fn is_exactly(&self, class: &Self) -> bool {
+        ptr::eq(self.type_ptr().cast(), class.as_ptr())
+    }
+
     pub(crate) fn type_name(&self) -> String {
         // SAFETY: a type's tp_name is a C string that lives as long as the type, which self keeps alive.
         let name = unsafe { CStr::from_ptr((*self.type_ptr()).tp_name) };

@@ -6,6 +6,8 @@
 //! variables, and nobody runs in it. Who runs does it in a context *made from* the snapshot, which is used again if it
 //! came out as it went in and nobody has kept it.
 
+use std::cell::Cell;
+
 use crate::kit::context::{copy, copy_current, variables};
 use crate::kit::object::{Ref, Result, Slot};
 use crate::kit::types::Visit;
@@ -24,7 +26,43 @@ pub(crate) struct Contexts {
     runner: Slot,
 }
 
+/// A context that callbacks of one object run in. It is the object's own from the first of them on.
+#[derive(Default)]
+pub(crate) struct ContextSlot {
+    pub(crate) slot: Slot,
+    snapshot: Cell<bool>,
+}
+
+impl ContextSlot {
+    pub(crate) fn set(&self, copied: Copied) {
+        self.snapshot.set(matches!(copied, Copied::Snapshot(_)));
+        let (Copied::Own(context) | Copied::Snapshot(context)) = copied;
+        self.slot.set(context);
+    }
+
+    /// Make it the object's own.
+    pub(crate) fn settle(&self, contexts: &Contexts) -> Result<()> {
+        contexts.settle(&self.slot, &self.snapshot)
+    }
+
+    /// Whether [`Self::settle`] has been called, or is not needed.
+    pub(crate) fn is_settled(&self) -> bool {
+        !self.snapshot.get()
+    }
+}
+
 impl Contexts {
+    /// Put a context to run in where a snapshot is.
+    pub(crate) fn settle(&self, slot: &Slot, snapshot: &Cell<bool>) -> Result<()> {
+        if snapshot.get()
+            && let Some(taken) = slot.take()
+        {
+            snapshot.set(false);
+            slot.set(self.make(taken)?);
+        }
+        Ok(())
+    }
+
     /// The current context, copied.
     pub(crate) fn copy_current(&self) -> Result<Copied> {
         let made = copy_current()?;
@@ -39,7 +77,7 @@ impl Contexts {
     }
 
     /// A context with a snapshot's variables that nobody else runs in, or will. The caller gives its own reference up.
-    pub(crate) fn make(&self, snapshot: Ref) -> Result<Ref> {
+    fn make(&self, snapshot: Ref) -> Result<Ref> {
         if self.snapshot.as_ptr() != snapshot.as_ptr() {
             // The last one who has it may run in it.
             return if snapshot.count() == 1 { Ok(snapshot) } else { copy(&snapshot) };

@@ -150,11 +150,8 @@ impl Core<'_> {
         }
         let event_loop = self.callback.event_loop.get();
         let Some(event_loop) = event_loop.as_deref().and_then(Loop::of) else { return Ok(None) };
-        let Some(snapshot) = self.callback.context.take() else { return Ok(None) };
-        self.state.snapshot.set(false);
-        let own = event_loop.contexts.make(snapshot)?;
-        self.callback.context.set(own.clone());
-        Ok(Some(own))
+        event_loop.contexts.settle(&self.callback.context, &self.state.snapshot)?;
+        Ok(self.callback.context.get())
     }
 
     fn call(self) -> Result<Ref> {

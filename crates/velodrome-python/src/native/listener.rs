@@ -12,6 +12,7 @@ use velodrome_engine::transport::listener::{Acceptor, Listener};
 use velodrome_engine::transport::stream::Descriptor;
 
 use super::event_loop::Loop;
+use super::server::{Clients, clients_of};
 use super::stream_host::{Opening, open};
 use super::{datagram_host, dispatch, watching};
 use crate::kit::context;
@@ -51,6 +52,7 @@ struct Serving {
     /// Keeps the listening descriptor open.
     socket: Slot,
     server: Slot,
+    clients: Option<Rc<Clients>>,
     context: Slot,
 }
 
@@ -157,6 +159,7 @@ impl Connection {
             socket: None,
             extra: None,
             server: Some(&server),
+            clients: self.serving.clients.as_ref(),
             peer: self.peer.take(),
         };
         open(event_loop, Descriptor::Owned(socket), opening).map(drop)
@@ -173,6 +176,7 @@ fn listen(this: This<'_, Loop>, args: Args<'_>) -> Result<Ref> {
         factory: Slot::new(args.required(1, "_listen", "protocol_factory")?.to_ref()),
         socket: Slot::new(socket.to_ref()),
         server: Slot::new(args.required(2, "_listen", "server")?.to_ref()),
+        clients: clients_of(args.required(2, "_listen", "server")?),
         context: Slot::new(context::copy_current()?),
     };
     let engine = this.engine_shared()?;
@@ -203,6 +207,7 @@ fn open_stream(this: This<'_, Loop>, args: Args<'_>) -> Result<Ref> {
         socket: Some(socket),
         extra: args.get(2),
         server: args.get(3),
+        clients: None,
         peer: None,
     };
     open(this, descriptor, opening)
