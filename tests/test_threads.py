@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
+import select
+import socket
+import subprocess
 import sys
 import threading
 import time
@@ -473,3 +477,98 @@ class TestRunCoroutineThreadsafe:
 
         self.run_with_thread(loop, work)
         assert cancelled == [True]
+
+
+# Asks, and looks busy for a moment before it asks again, as a client on another machine does.
+ASKS = """
+import socket, sys, time
+peer = socket.socket(fileno=int(sys.argv[1]))
+for _ in range(int(sys.argv[2])):
+    peer.send(b"x")
+    assert peer.recv(1) == b"x"
+    end = time.perf_counter() + 60e-6
+    while time.perf_counter() < end:
+        pass
+"""
+
+
+class Echo(asyncio.Protocol):
+    def __init__(self, lost):
+        self.lost = lost
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def data_received(self, data):
+        self.transport.write(data)
+
+    def connection_lost(self, exception):
+        self.lost.set_result(None)
+
+
+class Computes:
+    """A thread that never waits, and notes the longest time that it was kept from computing."""
+
+    def __enter__(self):
+        self.longest, self.ends = 0.0, False
+        self.thread = start(self.compute)
+        return self
+
+    def __exit__(self, *exception):
+        self.ends = True
+        self.thread.join()
+
+    def compute(self):
+        before = time.monotonic()
+        while not self.ends:
+            now = time.monotonic()
+            self.longest, before = max(self.longest, now - before), now
+
+
+class TestBesideAThreadThatComputes:
+    @pytest.fixture
+    def interval(self):
+        before = sys.getswitchinterval()
+        yield sys.setswitchinterval
+        sys.setswitchinterval(before)
+
+    @pytest.mark.velodrome_only
+    def test_what_comes_soon_is_answered_without_letting_go_of_the_lock(self, loop, run, interval):
+        trips, seconds = 200, 0.05
+        interval(seconds)
+
+        async def main():
+            ours, theirs = socket.socketpair()
+            ours.setblocking(False)
+            lost = loop.create_future()
+            await loop.create_connection(lambda: Echo(lost), sock=ours)
+            client = subprocess.Popen(
+                [sys.executable, "-c", ASKS, str(theirs.fileno()), str(trips)], pass_fds=[theirs.fileno()]
+            )
+            theirs.close()
+            with Computes():
+                began = time.monotonic()
+                await lost
+                lasted = time.monotonic() - began
+            assert client.wait(DEADLINE) == 0
+            return lasted
+
+        # Whoever lets go for each question waits for a whole interval each time: ten seconds in all.
+        assert run(main()) < trips * seconds / 2
+
+    def test_the_thread_does_not_starve(self, loop, interval):
+        """Even if the callbacks are such that run no Python code, which would give the lock up by itself."""
+        interval(0.005)
+        reader, writer = os.pipe()
+        os.write(writer, b"x")
+        told = []
+        loop.add_reader(reader, told.append, 1)
+        loop.call_later(1.0, loop.stop)
+        with Computes() as thread:
+            loop.run_forever()
+        loop.remove_reader(reader)
+        assert select.select([reader], [], [], 0)[0]
+        os.close(reader)
+        os.close(writer)
+        assert told
+        assert thread.longest < 0.5

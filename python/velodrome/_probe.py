@@ -1,4 +1,6 @@
-"""Shows native code what ``_asyncio`` hands to ``call_soon``, so that it can recognise it.
+"""Shows native code what it may rely on of this Python's private details, each seen at work.
+
+What ``_asyncio`` hands to ``call_soon`` is shown, so that native code can recognise it.
 
 A step of a C task is a private object, its wake-up a private builtin method; ``_asyncio`` drops the handle
 that ``call_soon`` returns for them, so the loop need not make one. They are learnt by looking at a real task
@@ -9,11 +11,14 @@ on a loop that only takes notes: no offset, no name of a version is assumed. Whe
 from __future__ import annotations
 
 import asyncio
+import weakref
 from asyncio import events
 
 TYPE_CHECKING = False  # a checker takes it for true; importing typing takes milliseconds
 if TYPE_CHECKING:
     from typing import Any
+
+from ._inherited import base_events
 
 
 class _Notes(asyncio.AbstractEventLoop):
@@ -56,3 +61,34 @@ def samples() -> tuple[Any, Any]:
     finally:
         events._set_running_loop(before)
     return step, wakeup
+
+
+class _Sample:
+    """Stands for a transport."""
+
+
+def servers_keep_weak_sets() -> bool:
+    """Whether a server keeps its transports in a ``WeakSet``, and that is a set of weak references.
+
+    Native code then does what ``Server._attach`` and ``_detach`` are seen to do here; before Python 3.12.2
+    they count. An asyncio that is built otherwise fails in one way or another, and its methods are called.
+    """
+    try:
+        server = base_events.Server(None, [], None, None, 0, None)
+        sample, woken = _Sample(), []
+        clients: Any = server._clients
+        server._attach(sample)
+        kept = list(clients.data)
+        server._sockets, server._wakeup = None, lambda: woken.append(True)
+        server._detach(sample)
+        return bool(
+            type(clients.data) is set
+            and clients._pending_removals == []
+            and kept == [weakref.ref(sample)]
+            and kept[0].__callback__ is clients._remove
+            and not clients.data
+            and woken
+            and type(clients) is weakref.WeakSet
+        )
+    except (AttributeError, TypeError, AssertionError):
+        return False

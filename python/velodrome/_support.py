@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import warnings
+import weakref
 from asyncio.log import logger
 
 from ._inherited import base_events, constants, format_helpers, selector_events, trsock
@@ -30,6 +31,12 @@ SENDFILE_MODE = constants._SendfileMode.TRY_NATIVE
 
 # Python 3.12.1 and before count the transports of a server; later ones keep them.
 _SERVER_KEEPS_TRANSPORTS = base_events.Server._attach.__code__.co_argcount > 1
+
+
+Server = base_events.Server
+SERVER_ATTACH = Server._attach
+SERVER_DETACH = Server._detach
+WeakSet = weakref.WeakSet
 
 
 def attach(server: Any, transport: Any) -> None:

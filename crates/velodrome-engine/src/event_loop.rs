@@ -88,17 +88,20 @@ impl EventLoop {
         self.stopping.get() || !self.hub.ready.is_empty()
     }
 
-    /// Phase 1: how long the wait may last.
+    /// Phase 1: how long the wait may last. One that will block is the time to give back the memory of a burst: the
+    /// wait itself may touch nothing that another thread reaches.
     #[must_use]
     pub fn timeout(&self, now: u64) -> Timeout {
         if self.has_work() {
             return Timeout::Zero;
         }
-        match self.hub.next_deadline() {
-            None => Timeout::Never,
-            Some(deadline) if deadline <= now => Timeout::Zero,
+        let timeout = match self.hub.next_deadline() {
+            Some(deadline) if deadline <= now => return Timeout::Zero,
             Some(deadline) => Timeout::After(deadline - now),
-        }
+            None => Timeout::Never,
+        };
+        self.hub.ready.shrink();
+        timeout
     }
 
     /// Whether this turn may go without asking the kernel: callbacks are due, and no descriptor is watched but the
@@ -212,6 +215,18 @@ mod tests {
         engine.set_stopping(false);
         drop(world.hub().cancel_timer(key));
         assert_eq!(engine.timeout(0), Timeout::Never);
+    }
+
+    #[test]
+    fn before_a_wait_that_blocks_the_memory_of_a_burst_is_given_back() {
+        let world = World::new();
+        let ready = &world.hub().ready;
+        (0..100_000).for_each(|_| world.soon(|| ()));
+        let burst = ready.capacity();
+        assert_eq!((world.engine.timeout(0), ready.capacity()), (Timeout::Zero, burst));
+        let _ = world.engine.run_ready();
+        assert_eq!(world.engine.timeout(0), Timeout::Never);
+        assert!(ready.capacity() < burst / 8, "{} of {burst}", ready.capacity());
     }
 
     #[test]

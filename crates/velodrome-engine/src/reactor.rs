@@ -317,6 +317,15 @@ impl Reactor {
         waited
     }
 
+    /// Whether waiting has found something that is not dispatched yet.
+    #[must_use]
+    pub fn has_events(&self) -> bool {
+        let events = self.events.take();
+        let any = !events.is_empty();
+        self.events.set(events);
+        any
+    }
+
     /// Queue a callback for each source that the last wait found ready.
     pub fn dispatch(&self, ready: &ReadyQueue) {
         self.dispatches.set(self.dispatches.get() + 1);

@@ -272,12 +272,17 @@ impl ReadyQueue {
         self.leave.get()
     }
 
-    /// Give back the memory of a burst; called when the loop is about to sleep.
-    pub fn shrink(&self) {
+    /// Give back the memory of a burst; the loop does when it is about to sleep.
+    pub(crate) fn shrink(&self) {
         let mut queue = self.queue.borrow_mut();
         if queue.capacity() > KEEP && queue.len() < KEEP / 4 {
             queue.shrink_to(KEEP);
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.queue.borrow().capacity()
     }
 
     /// Take everything out, for the caller to drop: dropping runs foreign code, which must find no borrow.

@@ -14,6 +14,7 @@ use kit::object::Obj;
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     kit::module::install(module, native_types())?;
     module.add_function(wrap_pyfunction!(learn, module)?)?;
+    module.add_function(wrap_pyfunction!(unlearn, module)?)?;
     module.add_function(wrap_pyfunction!(learn_class, module)?)?;
     module.add_function(wrap_pyfunction!(info, module)?)?;
     module.add_function(wrap_pyfunction!(alive, module)?)?;
@@ -38,15 +39,26 @@ fn native_types() -> [TypeEntry; 12] {
     ]
 }
 
-/// Learn how the steps and wake-ups of C tasks look, so that they need no handle. What is learnt belongs to the main
-/// interpreter: in another one the import fails.
+/// Learn what shortcuts stand on: how the steps and wake-ups of C tasks look, where contexts keep their variables,
+/// whether servers keep their transports in a weak set. What is learnt belongs to the main interpreter: in another one
+/// the import fails.
 #[pyfunction]
-fn learn(step: &Bound<'_, PyAny>, wakeup: &Bound<'_, PyAny>) -> PyResult<()> {
+fn learn(step: &Bound<'_, PyAny>, wakeup: &Bound<'_, PyAny>, servers: bool) -> PyResult<()> {
     if !kit::module::in_main_interpreter() {
         return Err(PyImportError::new_err("velodrome works in the main interpreter only"));
     }
+    native::server::learn(servers);
     native::scheduling::learn(Obj::of(step), Obj::of(wakeup));
+    kit::context::learn();
     Ok(())
+}
+
+/// Forget it, so that a test sees what happens on an interpreter that is built otherwise.
+#[pyfunction]
+fn unlearn() {
+    native::server::learn(false);
+    native::scheduling::unlearn();
+    kit::context::unlearn();
 }
 
 /// Learn which subclass of `Loop` nearly every loop is.

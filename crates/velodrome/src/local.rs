@@ -138,9 +138,6 @@ impl Local {
     fn ask(&self, due: bool) -> io::Result<()> {
         let (engine, hub) = (&self.event_loop, self.hub());
         let timeout = if due { Timeout::Zero } else { self.patience() };
-        if timeout != Timeout::Zero {
-            hub.ready.shrink();
-        }
         self.wait(timeout)?;
         engine.expire(hub.clock.now());
         self.credit.set(CREDIT);

@@ -55,6 +55,28 @@ impl Drop for View {
     }
 }
 
+/// Lend the memory of a bytes-like object to a receive, in which no Python code runs. Raises BufferError or TypeError if
+/// it has none that may be written to. For one visit only, so the view needs no place of its own.
+pub(crate) fn fill(
+    object: &Obj,
+    recv: &mut dyn FnMut(&mut [u8]) -> io::Result<usize>,
+) -> Result<io::Result<usize>> {
+    let mut buffer = ffi::Py_buffer::new();
+    // SAFETY: attached; the buffer is not moved before it is released.
+    if unsafe { ffi::PyObject_GetBuffer(object.as_ptr(), &raw mut buffer, ffi::PyBUF_WRITABLE) } < 0 {
+        return Err(Raised);
+    }
+    let received = if buffer.len == 0 {
+        recv(&mut [])
+    } else {
+        // SAFETY: the exporter promises len bytes at buf until release, and that they may be written to.
+        recv(unsafe { std::slice::from_raw_parts_mut(buffer.buf.cast(), buffer.len.cast_unsigned()) })
+    };
+    // SAFETY: attached; filled by GetBuffer, released once.
+    unsafe { ffi::PyBuffer_Release(&raw mut buffer) };
+    Ok(received)
+}
+
 /// The content of an exact `bytes`, which nobody can change; None for anything else.
 pub(crate) fn exact_bytes(object: &Obj) -> Option<&[u8]> {
     // SAFETY: alive; the content of a bytes object never moves.

@@ -1,8 +1,93 @@
 //! contextvars: every callback runs in the context it was scheduled with.
 
+use std::ffi::{c_int, c_void};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use pyo3::ffi;
 
-use super::object::{Obj, Ref, Result, status};
+use super::object::{Obj, Raised, Ref, Result, clear_raised, none, status};
+
+/// Where in a Context the pointer to its variables lies, in bytes; 0 when not known.
+static VARIABLES: AtomicUsize = AtomicUsize::new(0);
+
+/// What a context's variables are kept in: an immutable mapping, which another takes the place of when one is set. Two
+/// contexts with the same have the same variables with the same values. None if this interpreter keeps them otherwise.
+pub(crate) fn variables(context: &Obj) -> Option<usize> {
+    let offset = VARIABLES.load(Ordering::Relaxed);
+    // SAFETY: `learn` found the offset within the basicsize of contexts, all of which are of one exact type.
+    (offset != 0 && is_context(context)).then(|| unsafe { read(context, offset) })
+}
+
+/// Forget it, as if this interpreter kept them otherwise.
+pub(crate) fn unlearn() {
+    VARIABLES.store(0, Ordering::Relaxed);
+}
+
+/// Find out by looking at contexts how this interpreter keeps their variables.
+pub(crate) fn learn() {
+    match find_variables() {
+        Ok(found) => VARIABLES.store(found.unwrap_or(0), Ordering::Relaxed),
+        Err(Raised) => clear_raised(),
+    }
+}
+
+/// A word of an object.
+///
+/// # Safety
+/// The object is larger than `offset` and a word.
+unsafe fn read(object: &Obj, offset: usize) -> usize {
+    // SAFETY: the caller's promise.
+    unsafe { object.as_ptr().byte_add(offset).cast::<usize>().read() }
+}
+
+/// The word that is the only thing the collector sees in a context, that changes when a variable is set, and that a
+/// copy has in common with its original.
+fn find_variables() -> Result<Option<usize>> {
+    let context = copy_current()?;
+    let Some(offset) = offset_of_only_referent(&context) else { return Ok(None) };
+    // SAFETY: offset_of_only_referent returns one within the object; so below, for objects of the same type.
+    let word = |context: &Obj| unsafe { read(context, offset) };
+    let before = word(&context);
+    // SAFETY: attached; owned or NULL.
+    let variable =
+        unsafe { Ref::from_owned(ffi::PyContextVar_New(c"probe".as_ptr(), std::ptr::null_mut()))? };
+    within(&context, || {
+        // SAFETY: both are alive; attached; owned or NULL.
+        unsafe { Ref::from_owned(ffi::PyContextVar_Set(variable.as_ptr(), none().as_ptr())) }
+    })?;
+    let known = word(&context) != before
+        && offset_of_only_referent(&context) == Some(offset)
+        && word(&*copy(&context)?) == word(&context);
+    Ok(known.then_some(offset))
+}
+
+fn offset_of_only_referent(context: &Obj) -> Option<usize> {
+    let referents = referents(context);
+    let [only] = referents.as_slice() else { return None };
+    // SAFETY: alive; contexts are not of variable size, so basicsize is what they have.
+    let size = unsafe { (*context.type_ptr()).tp_basicsize }.cast_unsigned();
+    let words = (size_of::<ffi::PyObject>()..size).step_by(size_of::<usize>());
+    // SAFETY: within the size.
+    let mut found = words.filter(|&offset| unsafe { read(context, offset) } == *only);
+    found.next().filter(|_| found.next().is_none())
+}
+
+/// The addresses of what an object shows to the collector, as `gc.get_referents`.
+fn referents(object: &Obj) -> Vec<usize> {
+    unsafe extern "C" fn note(referent: *mut ffi::PyObject, into: *mut c_void) -> c_int {
+        // SAFETY: called below with the vector.
+        unsafe { (*into.cast::<Vec<usize>>()).push(referent as usize) };
+        0
+    }
+    let mut all = Vec::new();
+    // SAFETY: alive; a type's traverse shows each referent to the function, which keeps none.
+    unsafe {
+        if let Some(traverse) = (*object.type_ptr()).tp_traverse {
+            traverse(object.as_ptr(), note, (&raw mut all).cast());
+        }
+    }
+    all
+}
 
 /// `contextvars.copy_context()`.
 pub(crate) fn copy_current() -> Result<Ref> {

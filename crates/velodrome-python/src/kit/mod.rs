@@ -17,12 +17,14 @@ mod calls;
 pub(crate) mod context;
 pub(crate) mod coroutines;
 mod errors;
+pub(crate) mod freeing;
 pub(crate) mod gil;
 pub(crate) mod methods;
 pub(crate) mod module;
 pub(crate) mod names;
 pub(crate) mod object;
 pub(crate) mod runnables;
+pub(crate) mod sets;
 #[cfg(Py_3_12)]
 pub(crate) mod taking;
 #[cfg(not(Py_3_12))]

@@ -96,9 +96,20 @@ impl Obj {
         ptr::eq(self.as_ptr(), unsafe { ffi::Py_None() })
     }
 
+    /// How many references there are.
+    pub(crate) fn count(&self) -> isize {
+        // SAFETY: self is alive; attached.
+        unsafe { ffi::Py_REFCNT(self.as_ptr()) }
+    }
+
     pub(crate) fn type_ptr(&self) -> *mut ffi::PyTypeObject {
         // SAFETY: self is alive.
         unsafe { ffi::Py_TYPE(self.as_ptr()) }
+    }
+
+    /// `type(self) is class`.
+    pub(crate) fn is_exactly(&self, class: &Self) -> bool {
+        ptr::eq(self.type_ptr().cast(), class.as_ptr())
     }
 
     pub(crate) fn type_name(&self) -> String {

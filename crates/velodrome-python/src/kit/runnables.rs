@@ -10,6 +10,7 @@ use pyo3::ffi;
 use velodrome_engine::ready::{Runnable, RunnableVTable, Visitor, Words};
 
 use super::object::{Obj, Ref, Result};
+use super::types::track;
 use super::{calls, context};
 use crate::native::{dispatch, fairness, handle, thread_safe_handle};
 
@@ -34,13 +35,31 @@ unsafe fn visit_words(words: Words, visitor: Visitor<'_>) {
     words.into_iter().filter(|word| !word.is_null()).for_each(visitor);
 }
 
+/// A handle leaves the loop. If somebody else has it, it may be part of a cycle from now on; see `handle`.
+fn let_go(handle: Ref) {
+    if handle.count() > 1 {
+        track(&handle);
+    }
+}
+
+unsafe fn drop_handle(words: Words) {
+    // SAFETY: made by `handle` or `timer` below, dropped once.
+    if let Some(object) = unsafe { owned(words[0]) } {
+        let_go(object);
+    }
+}
+
 const fn kind(run: unsafe fn(Words)) -> RunnableVTable {
     RunnableVTable { run, drop: drop_words, visit: visit_words }
 }
 
-static HANDLE: RunnableVTable = kind(run_handle);
+const fn kind_of_handle(run: unsafe fn(Words)) -> RunnableVTable {
+    RunnableVTable { run, drop: drop_handle, visit: visit_words }
+}
+
+static HANDLE: RunnableVTable = kind_of_handle(run_handle);
 static THREAD_SAFE: RunnableVTable = kind(run_thread_safe);
-static TIMER: RunnableVTable = kind(run_timer);
+static TIMER: RunnableVTable = kind_of_handle(run_timer);
 static FOREIGN: RunnableVTable = kind(run_foreign);
 static STEP: RunnableVTable = kind(run_step);
 static WAKEUP: RunnableVTable = kind(run_wakeup);
@@ -49,6 +68,7 @@ unsafe fn run_handle(words: Words) {
     // SAFETY: made by `handle` below, run once.
     if let Some(object) = unsafe { owned(words[0]) } {
         handle::run(&object);
+        let_go(object);
     }
 }
 
@@ -63,6 +83,7 @@ unsafe fn run_timer(words: Words) {
     // SAFETY: made by `timer` below, run once.
     if let Some(object) = unsafe { owned(words[0]) } {
         handle::run_timer(&object);
+        let_go(object);
     }
 }
 
@@ -153,6 +174,14 @@ pub(crate) fn step(step: Ref, context: Ref) -> Runnable {
 pub(crate) fn wakeup(method: Ref, future: Ref, context: Ref) -> Runnable {
     // SAFETY: owned references, as the vtable expects.
     unsafe { Runnable::from_raw(&WAKEUP, [word(method), word(future), word(context)]) }
+}
+
+/// Show the native handle in a runnable, if it is one, to the collector.
+pub(crate) fn track_handle(runnable: &Runnable) {
+    if let Some(words) = runnable.words_of(&HANDLE).or_else(|| runnable.words_of(&TIMER)) {
+        // SAFETY: the runnable owns the reference in word 0 of these kinds.
+        track(unsafe { Obj::from_ptr(words[0].cast()) });
+    }
 }
 
 /// The native handle in a runnable, if it is one.

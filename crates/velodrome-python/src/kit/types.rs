@@ -1,6 +1,5 @@
 //! Making heap types: a Rust value behind the fields of a base type, with CPython's life cycle.
 
-use std::cell::Cell;
 use std::ffi::{CStr, c_int, c_void};
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,12 +9,15 @@ use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use pyo3::ffi;
 use velodrome_engine::census;
 
+use super::freeing::{Spare, tp_dealloc};
 use super::methods::{GetSet, Method};
 use super::object::{Obj, Raised, Ref, Result, Slot, runtime_error, type_error};
 
 /// Where a type's Rust value lies inside its objects. Written once, before the first object exists.
 pub(crate) struct Layout {
     offset: AtomicUsize,
+    /// Of an object.
+    size: AtomicUsize,
     type_object: AtomicPtr<ffi::PyTypeObject>,
     /// A subclass that never goes away, whose instances are recognised without a walk through its ancestors.
     usual_subclass: AtomicPtr<ffi::PyTypeObject>,
@@ -25,7 +27,7 @@ impl Layout {
     pub(crate) const fn new() -> Self {
         let (type_object, usual_subclass) =
             (AtomicPtr::new(ptr::null_mut()), AtomicPtr::new(ptr::null_mut()));
-        Self { offset: AtomicUsize::new(0), type_object, usual_subclass }
+        Self { offset: AtomicUsize::new(0), size: AtomicUsize::new(0), type_object, usual_subclass }
     }
 
     pub(crate) fn type_ptr(&self) -> *mut ffi::PyTypeObject {
@@ -45,6 +47,10 @@ impl Layout {
             || object.is_subtype_of(self.type_ptr())
     }
 
+    fn size(&self) -> usize {
+        self.size.load(Ordering::Relaxed)
+    }
+
     fn offset(&self) -> usize {
         self.offset.load(Ordering::Relaxed)
     }
@@ -62,6 +68,15 @@ pub(crate) trait Native: Sized + 'static {
     const DICT: bool = false;
     /// Whether the value wants to hear of the object's end while the object is still whole (`__del__`).
     const FINALIZE: bool = false;
+
+    /// With how many [`Slot`]s the value begins that may lie over the slots of a base made in Python, which are then
+    /// never used as such: what Python makes of them there, a counted reference or nothing, is what they are here, too.
+    const OVERLAID: usize = 0;
+
+    /// Where the memory of objects is kept that come and go all the time.
+    fn spare() -> Option<&'static Spare> {
+        None
+    }
 
     fn layout() -> &'static Layout;
     fn methods() -> Vec<Method>;
@@ -138,13 +153,13 @@ impl<'a, T: Native> This<'a, T> {
     }
 }
 
-unsafe fn value_ptr<T: Native>(object: *mut ffi::PyObject) -> *mut T {
+pub(super) unsafe fn value_ptr<T: Native>(object: *mut ffi::PyObject) -> *mut T {
     // SAFETY: the offset lies inside the object, which was allocated with T's basicsize.
     unsafe { object.byte_add(T::layout().offset()).cast::<T>() }
 }
 
 /// By which the census knows objects of T.
-const fn name_of<T: Native>() -> &'static str {
+pub(super) const fn name_of<T: Native>() -> &'static str {
     const {
         match T::NAME.to_str() {
             Ok(name) => name,
@@ -201,6 +216,41 @@ pub(crate) fn new_object<T: Native>(value: T) -> Result<Ref> {
     }
 }
 
+/// As [`new_object`], and the collector does not see it before [`track`]. Only for what is held by something that lives
+/// until then, so that it cannot be garbage: a collector that need not look at each of 100,000 objects is fast.
+pub(crate) fn new_untracked<T: Native>(value: T) -> Result<Ref> {
+    const { assert!(!T::DICT) };
+    let type_object = T::layout().type_ptr();
+    // SAFETY: T's type; GC_New returns memory of its basicsize, or NULL, whose head is filled in. Everything behind the
+    // head is written here before anyone sees it: zero where the base's fields are, the value where it is.
+    unsafe {
+        let object = match T::spare().and_then(|spare| spare.take()) {
+            Some(memory) => Ref::from_owned(ffi::PyObject_Init(memory, type_object))?,
+            None => Ref::from_owned(ffi::PyObject_GC_New::<ffi::PyObject>(type_object))?,
+        };
+        let (start, end) = (T::layout().offset(), T::layout().offset() + size_of::<T>());
+        let body = object.as_ptr().cast::<u8>();
+        for (from, to) in [(size_of::<ffi::PyObject>(), start), (end, T::layout().size())] {
+            if from < to {
+                body.add(from).write_bytes(0, to - from);
+            }
+        }
+        value_ptr::<T>(object.as_ptr()).write(value);
+        census::born(name_of::<T>());
+        Ok(object)
+    }
+}
+
+/// Show an object of a native type to the collector, if it does not see it yet.
+pub(crate) fn track(object: &Obj) {
+    // SAFETY: alive, whole, and of a type that the collector knows.
+    unsafe {
+        if ffi::PyObject_GC_IsTracked(object.as_ptr()) == 0 {
+            ffi::PyObject_GC_Track(object.as_ptr().cast());
+        }
+    }
+}
+
 unsafe extern "C" fn tp_new<T: Native>(
     kind: *mut ffi::PyTypeObject,
     _args: *mut ffi::PyObject,
@@ -217,84 +267,6 @@ unsafe extern "C" fn tp_new<T: Native>(
             Ok(object.into_ptr())
         }
     })
-}
-
-/// Deeper than this, objects wait until those that hold them are gone: a chain of handles, each the argument of the
-/// next, must not exhaust the stack. CPython's own limit is of this order.
-const DEEPEST: usize = 50;
-
-/// An object whose last reference is gone, and what frees it.
-type Doomed = (*mut ffi::PyObject, unsafe fn(*mut ffi::PyObject));
-
-thread_local! {
-    static DEPTH: Cell<usize> = const { Cell::new(0) };
-    static DOOMED: Cell<Vec<Doomed>> = const { Cell::new(Vec::new()) };
-}
-
-fn next_doomed() -> Option<Doomed> {
-    let mut all = DOOMED.take();
-    let last = all.pop();
-    DOOMED.set(all);
-    last
-}
-
-fn put_off(doomed: Doomed) {
-    let mut all = DOOMED.take();
-    all.push(doomed);
-    DOOMED.set(all);
-}
-
-unsafe extern "C" fn tp_dealloc<T: Native>(object: *mut ffi::PyObject) {
-    // SAFETY: called by the interpreter for the last reference; the finalizer sees the object whole.
-    unsafe {
-        if T::FINALIZE && ffi::PyObject_CallFinalizerFromDealloc(object) < 0 {
-            return;
-        }
-        ffi::PyObject_GC_UnTrack(object.cast());
-    }
-    if !T::CHAINS {
-        // SAFETY: as above.
-        return unsafe { free_up::<T>(object) };
-    }
-    let depth = DEPTH.get();
-    if depth >= DEEPEST {
-        return put_off((object, free_up::<T>));
-    }
-    DEPTH.set(depth + 1);
-    // SAFETY: as above; what was put off went through the same.
-    unsafe {
-        free_up::<T>(object);
-        while depth == 0
-            && let Some((object, free)) = next_doomed()
-        {
-            free(object);
-        }
-    }
-    DEPTH.set(depth);
-}
-
-/// The order is that of CPython's subtype_dealloc: weak references, dict, value, memory, and the count that heap objects
-/// hold on their type.
-unsafe fn free_up<T: Native>(object: *mut ffi::PyObject) {
-    // SAFETY: from tp_dealloc: the last reference is gone, and the collector has let go.
-    unsafe {
-        let kind = ffi::Py_TYPE(object);
-        // Negative where the interpreter manages the list (3.12 and later), as asyncio.Handle has it.
-        if (*kind).tp_weaklistoffset != 0 {
-            ffi::PyObject_ClearWeakRefs(object);
-        }
-        if (*kind).tp_dictoffset > 0 {
-            let dict = object.byte_offset((*kind).tp_dictoffset).cast::<*mut ffi::PyObject>();
-            let found = ptr::replace(dict, ptr::null_mut());
-            ffi::Py_XDECREF(found);
-        }
-        let _ = catch_unwind(AssertUnwindSafe(|| ptr::drop_in_place(value_ptr::<T>(object))));
-        census::died(name_of::<T>());
-        if let Some(free) = (*kind).tp_free {
-            free(object.cast());
-        }
-        ffi::Py_DECREF(kind.cast());
-    }
 }
 
 unsafe extern "C" fn tp_traverse<T: Native>(
@@ -439,6 +411,34 @@ fn basic_size(base: &Obj) -> Result<usize> {
     Ok(unsafe { (*base.as_ptr().cast::<ffi::PyTypeObject>()).tp_basicsize }.cast_unsigned())
 }
 
+/// How many `__slots__` the instances of a class made in Python consist of; None if there is anything else in them.
+fn python_slots(base: &Obj) -> Option<usize> {
+    let mut found = 0;
+    let mut class: *mut ffi::PyTypeObject = base.as_ptr().cast();
+    // SAFETY: `base` is a type (its size was asked for), its ancestors live as long; only fields of types are read.
+    unsafe {
+        while class != &raw mut ffi::PyBaseObject_Type {
+            if ffi::PyType_HasFeature(class, ffi::Py_TPFLAGS_HEAPTYPE) == 0 || (*class).tp_weaklistoffset > 0
+            {
+                return None;
+            }
+            found += named_slots(Obj::from_ptr(class.cast())).ok()?;
+            class = (*class).tp_base;
+        }
+    }
+    (basic_size(base).ok()? == size_of::<ffi::PyObject>() + found * size_of::<Slot>()).then_some(found)
+}
+
+fn named_slots(class: &Obj) -> Result<usize> {
+    let mut count = 0;
+    super::object::iterate(&*class.getattr(&*super::object::interned("__slots__")?)?, |name| {
+        // Kept elsewhere: see the interpreter's managed lists above.
+        count += usize::from(super::object::text(name) != Some("__weakref__"));
+        Ok(())
+    })?;
+    Ok(count)
+}
+
 /// Make the type, on top of `base` (None: `object`), and remember its layout.
 pub(crate) fn make_type<T: Native>(base: Option<&Obj>) -> Result<Ref> {
     make_type_with::<T>(base, Vec::new())
@@ -453,8 +453,10 @@ pub(super) fn make_type_with<T: Native>(base: Option<&Obj>, more: Vec<ffi::PyTyp
         return Ok(unsafe { Obj::from_ptr(known.cast()) }.to_ref());
     }
     let base_size = base.map_or(Ok(size_of::<ffi::PyObject>()), basic_size)?;
-    let offset = base_size.next_multiple_of(align_of::<T>());
-    let words = (offset + size_of::<T>()).next_multiple_of(size_of::<usize>());
+    let overlaid = T::OVERLAID > 0 && base.and_then(python_slots) == Some(T::OVERLAID);
+    let offset = if overlaid { size_of::<ffi::PyObject>() } else { base_size };
+    let offset = offset.next_multiple_of(align_of::<T>());
+    let words = base_size.max(offset + size_of::<T>()).next_multiple_of(size_of::<usize>());
     let word = size_of::<usize>();
     let (size, members) = if T::DICT {
         let members =
@@ -466,6 +468,7 @@ pub(super) fn make_type_with<T: Native>(base: Option<&Obj>, more: Vec<ffi::PyTyp
     let mut members = members;
     members.push(ffi::PyMemberDef::default());
     T::layout().offset.store(offset, Ordering::Relaxed);
+    T::layout().size.store(size, Ordering::Relaxed);
     let mut slots = slots::<T>(members, more);
     let mut spec = ffi::PyType_Spec {
         name: T::NAME.as_ptr(),

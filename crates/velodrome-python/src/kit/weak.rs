@@ -12,6 +12,12 @@ pub(crate) fn reference(object: &Obj) -> Result<Ref> {
     unsafe { Ref::from_owned(ffi::PyWeakref_NewRef(object.as_ptr(), ptr::null_mut())) }
 }
 
+/// `weakref.ref(object, callback)`.
+pub(crate) fn reference_with(object: &Obj, callback: &Obj) -> Result<Ref> {
+    // SAFETY: both are alive; attached; owned or NULL.
+    unsafe { Ref::from_owned(ffi::PyWeakref_NewRef(object.as_ptr(), callback.as_ptr())) }
+}
+
 /// The object that `reference` refers to, if it lives. None as well for anything that is no weak reference.
 pub(crate) fn referent(reference: &Obj) -> Option<Ref> {
     let mut found = ptr::null_mut();

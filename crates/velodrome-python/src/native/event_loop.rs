@@ -8,6 +8,8 @@ use std::rc::Rc;
 use velodrome_engine::event_loop::EventLoop;
 use velodrome_engine::timers::TimerKey;
 
+use super::contention::Contention;
+use super::contexts::Contexts;
 use super::listener::Listeners;
 use super::watches::Watches;
 use super::{child, dispatch, listener, running, scheduling, watching};
@@ -51,6 +53,10 @@ pub(crate) struct Loop {
     pub(super) future_keywords: Slot,
     pub(super) watches: Rc<Watches>,
     pub(super) listeners: Listeners,
+    pub(super) contention: Contention,
+    pub(super) contexts: Contexts,
+    /// It runs, so it is no garbage, and nor is what it holds.
+    pub(super) running: Cell<bool>,
 }
 
 impl Drop for Loop {
@@ -67,6 +73,11 @@ impl Loop {
 
     pub(crate) fn debug(&self) -> bool {
         self.debug.get()
+    }
+
+    /// Whether handles need not be shown to the collector while the loop holds them.
+    pub(crate) fn holds_untracked(&self) -> bool {
+        self.running.get() && !self.debug.get()
     }
 
     pub(crate) fn own_call_at(&self) -> bool {
@@ -275,6 +286,9 @@ impl Native for Loop {
             future_keywords: Slot::default(),
             watches: Rc::default(),
             listeners: Listeners::default(),
+            contention: Contention::default(),
+            contexts: Contexts::default(),
+            running: Cell::default(),
         })
     }
 
@@ -319,6 +333,7 @@ impl Native for Loop {
         visit.slot(&self.task_factory);
         visit.slot(&self.spent);
         visit.slot(&self.future_keywords);
+        self.contexts.traverse(visit);
         if let Ok(engine) = self.engine.try_borrow()
             && let Some(engine) = &*engine
         {
@@ -329,6 +344,7 @@ impl Native for Loop {
     fn clear(&self) {
         drop(self.task_factory.take());
         drop(self.spent.take());
+        self.contexts.clear();
         self.shut();
     }
 

@@ -1,8 +1,9 @@
 //! What is known about a transport's connection: addresses, the socket object, `get_extra_info`, `repr`.
 
-use velodrome_engine::sys::{self, AddressFamily, Peer};
+use velodrome_engine::sys;
 
 use super::addresses;
+use super::kept_address::Kept;
 use super::transport::Transport;
 use crate::kit::methods::Args;
 use crate::kit::names::{Imported, Name};
@@ -20,19 +21,16 @@ static DETACH: Name = Name::new("detach");
 /// Learn the addresses while the connection is there: they are wanted after it is gone, too.
 pub(super) fn learn_addresses(this: This<'_, Transport>) {
     let Some(stream) = this.stream.get() else { return };
-    let name = sys::getsockname(stream.fd()).ok();
-    if name.as_ref().is_some_and(is_internet) {
+    let name = Kept::from(sys::getsockname(stream.fd()).ok());
+    if matches!(name, Kept::Internet(_)) {
         // Small writes must not wait for the peer's acknowledgement. Fails only on a socket that is gone.
         let _ = sys::set_nodelay(stream.fd(), true);
     }
     this.name.replace(name);
-    if this.peer.borrow().is_none() {
-        this.peer.replace(sys::getpeername(stream.fd()).ok());
+    let mut peer = this.peer.borrow_mut();
+    if matches!(*peer, Kept::Unknown) {
+        *peer = sys::getpeername(stream.fd()).ok().into();
     }
-}
-
-fn is_internet(address: &Peer) -> bool {
-    [AddressFamily::INET, AddressFamily::INET6].contains(&address.family())
 }
 
 /// The Python socket, made if nobody brought one. It does not own the descriptor: see [`release_socket`].
@@ -93,8 +91,8 @@ fn public_socket(this: This<'_, Transport>) -> Result<Ref> {
 fn fact(this: This<'_, Transport>, name: &str) -> Result<Option<Ref>> {
     match name {
         "socket" => public_socket(this).map(Some),
-        "peername" => addresses::shown(this.peer.borrow().as_ref()).map(Some),
-        "sockname" => addresses::shown(this.name.borrow().as_ref()).map(Some),
+        "peername" => addresses::shown(this.peer.borrow().get().as_ref()).map(Some),
+        "sockname" => addresses::shown(this.name.borrow().get().as_ref()).map(Some),
         _ => Ok(None),
     }
 }

@@ -12,6 +12,7 @@ use velodrome_engine::transport::listener::{Acceptor, Listener};
 use velodrome_engine::transport::stream::Descriptor;
 
 use super::event_loop::Loop;
+use super::server::{Clients, clients_of};
 use super::stream_host::{Opening, open};
 use super::{datagram_host, dispatch, watching};
 use crate::kit::context;
@@ -51,6 +52,7 @@ struct Serving {
     /// Keeps the listening descriptor open.
     socket: Slot,
     server: Slot,
+    clients: Option<Rc<Clients>>,
     /// Copied for each connection.
     context: Slot,
     /// The copy is the connection's own, for all its callbacks: Python 3.15 and later.
@@ -161,6 +163,7 @@ impl Connection {
             socket: None,
             extra: None,
             server: Some(&server),
+            clients: self.serving.clients.as_ref(),
             peer: self.peer.take(),
             context: self.serving.own_contexts.then_some(context),
         };
@@ -181,6 +184,7 @@ fn listen(this: This<'_, Loop>, args: Args<'_>) -> Result<Ref> {
         server: Slot::new(args.required(2, "_listen", "server")?.to_ref()),
         context: Slot::new(own.map_or_else(context::copy_current, |own| Ok(own.to_ref()))?),
         own_contexts: own.is_some(),
+        clients: clients_of(args.required(2, "_listen", "server")?),
     };
     let engine = this.engine_shared()?;
     watching::unwatch(this, &engine, fd);
@@ -210,6 +214,7 @@ fn open_stream(this: This<'_, Loop>, args: Args<'_>) -> Result<Ref> {
         socket: Some(socket),
         extra: args.get(2),
         server: args.get(3),
+        clients: None,
         peer: None,
         context: args.get(4),
     };

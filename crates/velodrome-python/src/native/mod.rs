@@ -2,6 +2,8 @@
 
 pub(crate) mod addresses;
 pub(crate) mod child;
+pub(crate) mod contention;
+pub(crate) mod contexts;
 pub(crate) mod datagram;
 pub(crate) mod datagram_host;
 pub(crate) mod dispatch;
@@ -9,12 +11,14 @@ pub(crate) mod event_loop;
 pub(crate) mod extra;
 pub(crate) mod fairness;
 pub(crate) mod handle;
+pub(crate) mod kept_address;
 pub(crate) mod listener;
 pub(crate) mod reader;
 pub(crate) mod readiness;
 pub(crate) mod reading;
 pub(crate) mod running;
 pub(crate) mod scheduling;
+pub(crate) mod server;
 pub(crate) mod socket_calls;
 pub(crate) mod sockets;
 pub(crate) mod stream_host;

@@ -11,21 +11,45 @@ use super::event_loop::Loop;
 use crate::kit::gil;
 use crate::kit::methods::Method;
 use crate::kit::object::{Ref, Result, boolean, none, raise_os_error};
+use crate::kit::runnables;
 use crate::kit::types::This;
 
 fn wait(this: This<'_, Loop>, engine: &EventLoop) -> Result<()> {
-    let waited = if engine.has_work() {
-        engine.wait(Timeout::Zero)
-    } else {
-        match engine.timeout(this.now_ns()?) {
-            Timeout::Zero => engine.wait(Timeout::Zero),
-            timeout => gil::detached(|| engine.wait(timeout)),
-        }
+    if engine.has_work() {
+        return ask(engine, Timeout::Zero);
+    }
+    let timeout = engine.timeout(this.now_ns()?);
+    if timeout == Timeout::Zero {
+        return ask(engine, timeout);
+    }
+    let Some(patience) = this.contention.patience(&engine.hub().clock, timeout) else {
+        return wait_detached(this, engine, timeout);
     };
+    ask(engine, patience)?;
+    if engine.hub().reactor.has_events() {
+        return Ok(());
+    }
+    this.contention.disappointed();
+    match engine.timeout(this.now_ns()?) {
+        Timeout::Zero => Ok(()),
+        rest => wait_detached(this, engine, rest),
+    }
+}
+
+/// A wait with the lock held.
+fn ask(engine: &EventLoop, timeout: Timeout) -> Result<()> {
+    engine.wait(timeout).map_err(|error| raise_os_error(&error))
+}
+
+fn wait_detached(this: This<'_, Loop>, engine: &EventLoop, timeout: Timeout) -> Result<()> {
+    let clock = &engine.hub().clock;
+    let (waited, wanted) = gil::detached(|| (engine.wait(timeout), clock.now()));
+    this.contention.note(wanted, clock.now());
     waited.map_err(|error| raise_os_error(&error))
 }
 
-/// One turn. A wait that cannot block keeps the lock: letting it go could cost 5 ms where another thread computes.
+/// One turn. A wait that cannot block keeps the lock: letting it go could cost 5 ms where another thread computes; see
+/// `contention` for one that can.
 fn turn(this: This<'_, Loop>, engine: &EventLoop) -> Result<()> {
     if !engine.skips_wait() {
         wait(this, engine)?;
@@ -63,10 +87,36 @@ fn is_parked(this: This<'_, Loop>) -> Result<Ref> {
     Ok(boolean(this.parked.get()))
 }
 
+/// A run that goes on for many turns. When it ends the loop may become garbage with all that it holds, so the collector
+/// must see each handle.
+struct Run<'a> {
+    event_loop: This<'a, Loop>,
+    engine: &'a EventLoop,
+    nested: bool,
+}
+
+impl<'a> Run<'a> {
+    fn begin(event_loop: This<'a, Loop>, engine: &'a EventLoop) -> Self {
+        Self { event_loop, engine, nested: event_loop.running.replace(true) }
+    }
+}
+
+impl Drop for Run<'_> {
+    fn drop(&mut self) {
+        if self.nested {
+            return;
+        }
+        self.event_loop.running.set(false);
+        self.engine.hub().ready.for_each(runnables::track_handle);
+        self.engine.hub().for_each_timer(|_, runnable| runnables::track_handle(runnable));
+    }
+}
+
 /// Turns until `stop()`, or until an exception leaves.
 fn run(this: This<'_, Loop>) -> Result<Ref> {
     let engine: Rc<EventLoop> = this.engine_shared()?;
     let _entered = dispatch::enter(this, &engine);
+    let _run = Run::begin(this, &engine);
     loop {
         turn(this, &engine)?;
         if this.parking.get() {

@@ -63,6 +63,12 @@ pub(crate) fn learn(step: &Obj, wakeup: &Obj) {
     }
 }
 
+/// As if nothing had been learnt.
+pub(crate) fn unlearn() {
+    STEP_TYPE.store(0, Ordering::Relaxed);
+    WAKEUP_FUNCTION.store(0, Ordering::Relaxed);
+}
+
 /// A queue entry without a handle, if the callback is one that nobody can cancel.
 fn shortcut(callback: &Obj, args: Args<'_>, context: &Obj) -> Option<Runnable> {
     if !crate::kit::context::is_context(context) {
@@ -94,7 +100,7 @@ fn call_soon(this: This<'_, Loop>, args: Args<'_>) -> Result<Ref> {
         return Ok(this.spent.get_or_none());
     }
     this.engine()?;
-    let handle = handle::new(this, callback, args, 1, context)?;
+    let handle = handle::new_ready(this, callback, args, context)?;
     this.engine()?.hub().ready.push(runnables::handle(handle.clone()));
     Ok(handle)
 }
@@ -111,7 +117,7 @@ fn call_soon_threadsafe(this: This<'_, Loop>, args: Args<'_>) -> Result<Ref> {
         push_from_anywhere(this, runnables::thread_safe(handle.clone()))?;
         return Ok(handle);
     }
-    let handle = handle::new(this, callback, args, 1, context)?;
+    let handle = handle::new_ready(this, callback, args, context)?;
     push_from_anywhere(this, runnables::handle(handle.clone()))?;
     Ok(handle)
 }

@@ -8,11 +8,11 @@ use velodrome_engine::sys::Peer;
 use velodrome_engine::transport::stream::{Descriptor, Stream};
 use velodrome_engine::transport::{Cause, Protocol, Received, Recv};
 
+use super::contexts::{ContextSlot, Copied};
 use super::event_loop::Loop;
+use super::server::{self, Clients};
 use super::transport::{Transport, log_if_debugging, wake_empty_waiter};
 use super::{dispatch, extra, reader, watching};
-use crate::kit::buffer::View;
-use crate::kit::context;
 use crate::kit::names::{Imported, Name};
 use crate::kit::object::{
     Backref, Obj, Raised, Ref, Result, Slot, bytes, clear_raised, long, none, os_error, raise_os_error,
@@ -20,6 +20,7 @@ use crate::kit::object::{
 };
 use crate::kit::types::{This, new_object};
 use crate::kit::weak;
+use crate::kit::{buffer, context};
 
 pub(super) static CONNECTION_MADE: Name = Name::new("connection_made");
 static DATA_RECEIVED: Name = Name::new("data_received");
@@ -31,8 +32,6 @@ pub(super) static RESUME_WRITING: Name = Name::new("resume_writing");
 pub(super) static CONNECTION_LOST: Name = Name::new("connection_lost");
 static PROTOCOL_FAILED: Imported = Imported::new("velodrome._support", "protocol_failed");
 static FAIL_WAITER: Imported = Imported::new("velodrome._support", "fail_empty_waiter");
-static ATTACH: Imported = Imported::new("velodrome._support", "attach");
-static DETACH: Imported = Imported::new("velodrome._support", "detach");
 
 /// Knows the transport for as long as that lives, and holds it for as long as the loop has a reason to.
 pub(super) struct Host {
@@ -53,6 +52,8 @@ pub(super) struct Opening<'a> {
     pub(super) socket: Option<&'a Obj>,
     pub(super) extra: Option<&'a Obj>,
     pub(super) server: Option<&'a Obj>,
+    /// Of the server, if it is one that is known.
+    pub(super) clients: Option<&'a Rc<Clients>>,
     pub(super) peer: Option<Peer>,
     /// The one context of all its callbacks (Python 3.15); None: each has a copy from where asyncio would have scheduled it.
     pub(super) context: Option<&'a Obj>,
@@ -65,7 +66,7 @@ pub(super) fn open(event_loop: This<'_, Loop>, descriptor: Descriptor, opening: 
     let this = This::<Transport>::of(&object).ok_or(Raised)?;
     this.event_loop.set(event_loop.object().to_ref());
     this.set_protocol(opening.protocol)?;
-    set_contexts(this, opening.context.filter(|context| !context.is_none()))?;
+    set_contexts(event_loop, this, opening.context.filter(|context| !context.is_none()))?;
     let host = Rc::new(Host { transport: Backref::to(&object), held: Slot::default() });
     let _ = this.host.set(Rc::clone(&host));
     let stream = Stream::new(engine.hub(), descriptor, Rc::clone(&host) as Rc<dyn Protocol>);
@@ -86,14 +87,14 @@ pub(super) fn open(event_loop: This<'_, Loop>, descriptor: Descriptor, opening: 
     Ok(object)
 }
 
-fn set_contexts(this: This<'_, Transport>, own: Option<&Obj>) -> Result<()> {
+fn set_contexts(event_loop: This<'_, Loop>, this: This<'_, Transport>, own: Option<&Obj>) -> Result<()> {
     if let Some(own) = own {
         for slot in [&this.opened_context, &this.read_context, &this.lost_context] {
-            slot.set(own.to_ref());
+            slot.set(Copied::Own(own.to_ref()));
         }
     } else {
-        this.opened_context.set(context::copy_current()?);
-        this.read_context.set(context::copy_current()?);
+        this.opened_context.set(event_loop.contexts.copy_current()?);
+        this.read_context.set(event_loop.contexts.copy_current()?);
     }
     Ok(())
 }
@@ -108,7 +109,7 @@ pub(super) fn refuse(error: &io::Error, fd: i32) -> Raised {
 }
 
 fn adopt(this: This<'_, Transport>, opening: Opening<'_>) -> Result<()> {
-    this.peer.replace(opening.peer);
+    this.peer.replace(opening.peer.into());
     if let Some(socket) = opening.socket {
         this.socket.set(socket.to_ref());
         this.users_socket.set(true);
@@ -119,7 +120,7 @@ fn adopt(this: This<'_, Transport>, opening: Opening<'_>) -> Result<()> {
     extra::learn_addresses(this);
     if let Some(server) = opening.server.filter(|server| !server.is_none()) {
         this.server.set(server.to_ref());
-        ATTACH.get()?.call(&[server, this.object()])?;
+        server::attach(server, this, opening.clients)?;
     }
     Ok(())
 }
@@ -136,6 +137,22 @@ pub(super) fn call(context: &Slot, protocol: &Slot, method: &Name, args: &[&Obj]
     })
 }
 
+/// As [`call`], in a context that may still be a snapshot.
+fn call_in(this: This<'_, Transport>, context: &ContextSlot, method: &Name, args: &[&Obj]) -> Result<Ref> {
+    settle(this, context)?;
+    call(&context.slot, &this.protocol, method, args)
+}
+
+fn settle(this: This<'_, Transport>, context: &ContextSlot) -> Result<()> {
+    if context.is_settled() {
+        return Ok(());
+    }
+    match this.event_loop.get().as_deref().and_then(Loop::of) {
+        Some(event_loop) => context.settle(&event_loop.contexts),
+        None => Ok(()),
+    }
+}
+
 /// What a read callback raised closes the transport, unless it leaves the loop.
 fn read_failed(this: This<'_, Transport>, message: &str) {
     if raised_to_leave() {
@@ -148,7 +165,7 @@ fn read_failed(this: This<'_, Transport>, message: &str) {
 }
 
 fn deliver(this: This<'_, Transport>, data: &Obj) {
-    if call(&this.read_context, &this.protocol, &DATA_RECEIVED, &[data]).is_err() {
+    if call_in(this, &this.read_context, &DATA_RECEIVED, &[data]).is_err() {
         read_failed(this, "Fatal error: protocol.data_received() call failed.");
     }
 }
@@ -182,28 +199,40 @@ fn receive_bytes(this: This<'_, Transport>, recv: Recv<'_>) -> Received {
 }
 
 /// The protocol's own buffer, and room in it.
-fn users_buffer(this: This<'_, Transport>) -> Result<Ref> {
-    let buffer = call(&this.read_context, &this.protocol, &GET_BUFFER, &[&*long(-1)?])?;
+fn users_buffer(protocol: &Obj) -> Result<Ref> {
+    let buffer = protocol.call_method(GET_BUFFER.get()?, [&*long(-1)?])?;
     if buffer.len()? == 0 {
         return Err(runtime_error("get_buffer() returned an empty buffer"));
     }
     Ok(buffer)
 }
 
+/// In one visit to the context, as asyncio's reader callback.
+fn receive_buffered(this: This<'_, Transport>, recv: Recv<'_>) -> Received {
+    let received = settle(this, &this.read_context).and_then(|()| {
+        let context = this.read_context.slot.get_or_none();
+        context::within(&context, || Ok(receive_into(this, recv)))
+    });
+    received.unwrap_or_else(|Raised| {
+        read_failed(this, "Fatal error: protocol.get_buffer() call failed.");
+        Received::Nothing
+    })
+}
+
 fn receive_into(this: This<'_, Transport>, recv: Recv<'_>) -> Received {
-    let Ok(buffer) = users_buffer(this) else {
+    let protocol = this.protocol.get_or_none();
+    let Ok(buffer) = users_buffer(&protocol) else {
         read_failed(this, "Fatal error: protocol.get_buffer() call failed.");
         return Received::Nothing;
     };
-    let Ok(mut view) = View::writable(&buffer) else {
+    let Ok(received) = buffer::fill(&buffer, recv) else {
         read_failed(this, "Fatal read error on socket transport");
         return Received::Nothing;
     };
-    let received = view.fill(recv);
-    drop(view);
     if let Ok(count @ 1..) = received {
-        let updated = long(count as i64)
-            .and_then(|count| call(&this.read_context, &this.protocol, &BUFFER_UPDATED, &[&*count]));
+        let protocol = this.protocol.get_or_none();
+        let updated =
+            long(count as i64).and_then(|count| protocol.call_method(BUFFER_UPDATED.get()?, [&*count]));
         if updated.is_err() {
             read_failed(this, "Fatal error: protocol.buffer_updated() call failed.");
         }
@@ -265,8 +294,7 @@ fn reason(this: This<'_, Transport>, error: Option<io::Error>) -> Ref {
 
 fn let_go_of_server(this: This<'_, Transport>) {
     let server = this.server.take();
-    let detached = server.map_or(Ok(none()), |server| DETACH.get()?.call(&[&server, this.object()]));
-    if detached.is_err() {
+    if server.is_some_and(|server| server::detach(&server, this).is_err()) {
         dispatch::step_failed(this.object());
     }
 }
@@ -280,14 +308,9 @@ fn let_go(this: This<'_, Transport>) {
     if failed.is_err() {
         dispatch::step_failed(this.object());
     }
-    for slot in [
-        &this.protocol,
-        &this.reader,
-        &this.event_loop,
-        &this.opened_context,
-        &this.read_context,
-        &this.lost_context,
-    ] {
+    for slot in
+        [&this.protocol, &this.reader, &this.event_loop, &this.read_context.slot, &this.lost_context.slot]
+    {
         drop(slot.take());
     }
 }
@@ -305,22 +328,23 @@ impl Host {
 impl Protocol for Host {
     fn connection_made(&self) {
         self.with((), |this| {
-            if call(&this.opened_context, &this.protocol, &CONNECTION_MADE, &[this.object()]).is_err() {
+            if call_in(this, &this.opened_context, &CONNECTION_MADE, &[this.object()]).is_err() {
                 report_call(&this.event_loop, &this.protocol, &CONNECTION_MADE, &[this.object()]);
             }
+            drop(this.opened_context.slot.take());
         });
     }
 
     fn data_ready(&self, recv: Recv<'_>) -> Received {
         self.with(Received::Nothing, |this| {
-            if this.buffered.get() { receive_into(this, recv) } else { receive_bytes(this, recv) }
+            if this.buffered.get() { receive_buffered(this, recv) } else { receive_bytes(this, recv) }
         })
     }
 
     fn eof_received(&self) -> bool {
         self.with(false, |this| {
             let logged = log_if_debugging(this, "%r received EOF");
-            let answer = logged.and_then(|()| call(&this.read_context, &this.protocol, &EOF_RECEIVED, &[]));
+            let answer = logged.and_then(|()| call_in(this, &this.read_context, &EOF_RECEIVED, &[]));
             match answer.and_then(|answer| answer.is_true()) {
                 Ok(keep_open) => keep_open,
                 Err(Raised) => {
@@ -342,7 +366,7 @@ impl Protocol for Host {
 
     fn resume_writing(&self) {
         self.with((), |this| {
-            let called = call(&this.read_context, &this.protocol, &RESUME_WRITING, &[]);
+            let called = call_in(this, &this.read_context, &RESUME_WRITING, &[]);
             flow(this.object(), called, "protocol.resume_writing() failed");
         });
     }
@@ -369,10 +393,13 @@ impl Protocol for Host {
                 return;
             }
             // As a call_soon from where asyncio would have made it: the caller, or the callback that reads.
-            let context = match (cause, this.read_context.get()) {
-                (Cause::Transport, Some(reading)) => context::copy(&reading),
-                _ => context::copy_current(),
-            };
+            let event_loop = this.event_loop.get();
+            let context =
+                match (cause, this.read_context.slot.get(), event_loop.as_deref().and_then(Loop::of)) {
+                    (Cause::Transport, Some(reading), _) => context::copy(&reading).map(Copied::Own),
+                    (_, _, Some(event_loop)) => event_loop.contexts.copy_current(),
+                    _ => context::copy_current().map(Copied::Own),
+                };
             match context {
                 Ok(context) => this.lost_context.set(context),
                 Err(Raised) => clear_raised(),
@@ -383,8 +410,9 @@ impl Protocol for Host {
     fn connection_lost(&self, error: Option<io::Error>) {
         self.with((), |this| {
             let reason = reason(this, error);
-            let context = if this.lost_context.is_empty() { &this.read_context } else { &this.lost_context };
-            if call(context, &this.protocol, &CONNECTION_LOST, &[&reason]).is_err() {
+            let lost = &this.lost_context;
+            let context = if lost.slot.is_empty() { &this.read_context } else { lost };
+            if call_in(this, context, &CONNECTION_LOST, &[&reason]).is_err() {
                 report_call(&this.event_loop, &this.protocol, &CONNECTION_LOST, &[&*reason]);
             }
             let_go(this);

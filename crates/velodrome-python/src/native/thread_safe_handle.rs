@@ -9,7 +9,7 @@ use std::ffi::c_ulong;
 
 use super::dispatch;
 use super::event_loop::Loop;
-use super::handle::{Callback, HasCallback, attributes, cancelled, run_observed};
+use super::handle::{Callback, Core, HasCallback, State, attributes, cancelled, run_observed};
 use crate::kit::gil::thread_ident;
 use crate::kit::methods::{Args, GetSet, Method};
 use crate::kit::names::{Imported, Name};
@@ -33,7 +33,8 @@ pub(crate) fn make_type() -> Result<Ref> {
 }
 
 pub(crate) struct ThreadSafeHandle {
-    core: Callback,
+    callback: Callback,
+    state: State,
     /// `threading.get_ident()` of the thread that runs the callback; 0 while none does.
     runner: Cell<c_ulong>,
     /// A lock that is held until the callback has ended; those who wait pass it on. Empty while nobody waits.
@@ -75,7 +76,7 @@ impl ThreadSafeHandle {
     fn run(&self, handle: &Obj) -> Result<()> {
         self.wait_for_end()?;
         let outer = self.runner.replace(thread_ident());
-        run_observed(handle, &self.core);
+        run_observed(handle, self.core());
         self.runner.set(outer);
         if outer == 0
             && let Some(gate) = self.gate.take()
@@ -88,14 +89,14 @@ impl ThreadSafeHandle {
 }
 
 impl HasCallback for ThreadSafeHandle {
-    fn core(&self) -> &Callback {
-        &self.core
+    fn core(&self) -> Core<'_> {
+        Core::new(&self.callback, &self.state)
     }
 }
 
 fn cancel(this: This<'_, ThreadSafeHandle>) -> Result<Ref> {
     this.wait_for_end()?;
-    this.core.cancel(this.object())?;
+    this.core().cancel(this.object())?;
     Ok(none())
 }
 
@@ -134,12 +135,12 @@ impl Native for ThreadSafeHandle {
     }
 
     fn traverse(&self, visit: &mut Visit) {
-        self.core.traverse(visit);
+        self.callback.traverse(visit);
         visit.slot(&self.gate);
     }
 
     fn clear(&self) {
-        self.core.clear();
+        self.core().clear();
     }
 }
 
@@ -151,8 +152,8 @@ pub(crate) fn new(
     first: usize,
     context: Option<&Obj>,
 ) -> Result<Ref> {
-    let core = Callback::new(event_loop, callback, args.raw_from(first), context)?;
-    new_object(ThreadSafeHandle { core, runner: Cell::new(0), gate: Slot::default() })
+    let (callback, state) = Callback::new(event_loop, callback, args.raw_from(first), context)?;
+    new_object(ThreadSafeHandle { callback, state, runner: Cell::new(0), gate: Slot::default() })
 }
 
 /// Run one from the ready queue.

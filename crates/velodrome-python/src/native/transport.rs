@@ -8,13 +8,15 @@ use std::ffi::CStr;
 use std::rc::Rc;
 
 use velodrome_engine::reactor::Source;
-use velodrome_engine::sys::Peer;
 use velodrome_engine::transport::flow_control::LimitsError;
 use velodrome_engine::transport::stream::{Refused, Stream};
 use velodrome_engine::transport::write_queue::Chunk;
 
+use super::contexts::ContextSlot;
 use super::datagram::DatagramTransport;
 use super::event_loop::Loop;
+use super::kept_address::Kept;
+use super::server::Clients;
 use super::stream_host::Host;
 use super::{dispatch, extra};
 use crate::kit::buffer::{View, exact_bytes, is_data, lend};
@@ -80,14 +82,17 @@ pub(crate) struct Transport {
     /// The `TransportSocket` over it.
     pub(super) public_socket: Slot,
     pub(super) server: Slot,
+    /// Where the server keeps its transports, and how it keeps this one: see `server.rs`.
+    pub(super) server_clients: OnceCell<Rc<Clients>>,
+    pub(super) server_entry: Slot,
     pub(super) empty_waiter: Slot,
-    pub(super) opened_context: Slot,
-    pub(super) read_context: Slot,
-    pub(super) lost_context: Slot,
+    pub(super) opened_context: ContextSlot,
+    pub(super) read_context: ContextSlot,
+    pub(super) lost_context: ContextSlot,
     /// The exception for `connection_lost` when a callback, not the kernel, was the reason.
     pub(super) lost_exception: Slot,
-    pub(super) peer: RefCell<Option<Peer>>,
-    pub(super) name: RefCell<Option<Peer>>,
+    pub(super) peer: RefCell<Kept>,
+    pub(super) name: RefCell<Kept>,
 }
 
 impl Drop for Transport {
@@ -99,7 +104,7 @@ impl Drop for Transport {
 }
 
 impl Transport {
-    fn slots(&self) -> [&Slot; 12] {
+    fn slots(&self) -> [&Slot; 13] {
         [
             &self.event_loop,
             &self.protocol,
@@ -108,10 +113,11 @@ impl Transport {
             &self.socket,
             &self.public_socket,
             &self.server,
+            &self.server_entry,
             &self.empty_waiter,
-            &self.opened_context,
-            &self.read_context,
-            &self.lost_context,
+            &self.opened_context.slot,
+            &self.read_context.slot,
+            &self.lost_context.slot,
             &self.lost_exception,
         ]
     }
@@ -166,7 +172,8 @@ impl<'a> This<'a, Transport> {
 
     /// Whether one context serves all its callbacks.
     pub(super) fn has_own_context(self) -> bool {
-        !self.lost_context.is_empty() && self.lost_context.as_ptr() == self.opened_context.as_ptr()
+        !self.lost_context.slot.is_empty()
+            && self.lost_context.slot.as_ptr() == self.opened_context.slot.as_ptr()
     }
 
     fn debugging(self) -> bool {
@@ -453,6 +460,7 @@ impl Native for Transport {
             &self.reader,
             &self.extra,
             &self.server,
+            &self.server_entry,
             &self.empty_waiter,
             &self.lost_exception,
         ] {

@@ -1,0 +1,350 @@
+"""What is left out where nobody can tell the difference: contexts that are not copied, handles that the
+collector does not see, calls of a server's Python methods. Each test runs as well with nothing learnt of
+CPython's private details.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import gc
+import sys
+import weakref
+
+import pytest
+from velodrome import _core, _probe
+
+VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
+
+
+@pytest.fixture(params=[True, False], ids=["learnt", "unlearnt"], autouse=True)
+def learnt(request):
+    if not request.param:
+        _core.unlearn()
+    yield
+    _core.learn(*_probe.samples(), _probe.servers_keep_weak_sets())
+
+
+def in_a_run(loop, callback):
+    """Call `callback` from a running loop, which stops when what it scheduled has run."""
+
+    def begin():
+        callback()
+        loop.call_soon(loop.stop)
+
+    loop.call_soon(begin)
+    loop.run_forever()
+
+
+class TestContexts:
+    def test_what_a_callback_sets_the_next_does_not_see(self, loop):
+        seen = []
+
+        def callback(value):
+            seen.append(VARIABLE.get())
+            VARIABLE.set(value)
+
+        in_a_run(loop, lambda: [loop.call_soon(callback, value) for value in "abc"])
+        assert seen == ["unset"] * 3
+
+    def test_a_callback_sees_what_was_set_when_it_was_scheduled(self, loop):
+        seen = []
+
+        def begin():
+            for value in "ab":
+                loop.call_soon(lambda: seen.append(VARIABLE.get()))
+                VARIABLE.set(value)
+                loop.call_soon(lambda: seen.append(VARIABLE.get()))
+                loop.call_later(0, lambda: seen.append(VARIABLE.get()))
+
+        in_a_run(loop, begin)
+        loop.call_later(0.001, loop.stop)
+        loop.run_forever()
+        assert sorted(seen) == ["a", "a", "a", "b", "b", "unset"]
+
+    def test_the_context_of_a_handle_is_the_one_it_runs_in(self, loop):
+        handles = []
+
+        def begin():
+            handles.extend(loop.call_soon(VARIABLE.set, value) for value in "ab")
+            looked_at = handles[0]._context
+            assert looked_at is handles[0]._context
+            assert looked_at is not handles[1]._context
+            handles.append(looked_at)
+            handles.append(loop.call_soon(VARIABLE.set, "c"))
+
+        in_a_run(loop, begin)
+        first, second, looked_at, third = handles
+        assert first._context is looked_at
+        assert [handle._context[VARIABLE] for handle in (first, second, third)] == ["a", "b", "c"]
+
+    def test_a_context_that_is_kept_is_nobody_elses(self, loop):
+        kept, seen = [], []
+
+        def begin():
+            handle = loop.call_soon(lambda: None)
+            loop.call_soon(lambda: kept.append(handle._context))
+            loop.call_soon(lambda: kept[0].run(VARIABLE.set, "kept"))
+            loop.call_soon(lambda: seen.append(VARIABLE.get()))
+
+        in_a_run(loop, begin)
+        assert seen == ["unset"]
+        assert kept[0][VARIABLE] == "kept"
+
+    @pytest.mark.velodrome_only  # asyncio runs out of the callbacks that it has counted
+    def test_a_callback_may_run_the_loop(self, loop):
+        """As tools do that nest loops: two callbacks are in their contexts at the same time."""
+        seen = []
+
+        def outer():
+            VARIABLE.set("outer")
+            loop.call_soon(lambda: seen.append(VARIABLE.get()))
+            loop._run_once()
+            seen.append(VARIABLE.get())
+
+        def inner():
+            seen.append(VARIABLE.get())
+            VARIABLE.set("inner")
+
+        in_a_run(loop, lambda: (loop.call_soon(outer), loop.call_soon(inner)))
+        assert sorted(seen) == ["outer", "outer", "unset"]
+
+    def test_each_connection_has_one_context(self, loop, run):
+        """What a protocol sets while it receives it finds again, and no other connection does."""
+        seen = []
+
+        class Remembers(asyncio.Protocol):
+            def data_received(self, data):
+                seen.append((data, VARIABLE.get()))
+                VARIABLE.set(data.decode())
+
+        async def main():
+            server = await loop.create_server(Remembers, "127.0.0.1", 0)
+            address = server.sockets[0].getsockname()
+            writers = [(await asyncio.open_connection(*address))[1] for _ in range(2)]
+            for data in (b"1", b"2"):
+                for writer in writers:
+                    before = len(seen)
+                    writer.write(data)
+                    await until(lambda before=before: len(seen) > before)
+            for writer in writers:
+                writer.close()
+                await writer.wait_closed()
+            server.close()
+            await server.wait_closed()
+
+        run(main())
+        assert seen == [(b"1", "unset")] * 2 + [(b"2", "1")] * 2
+
+
+class Cycle:
+    """Keeps the handle of a callback that keeps it."""
+
+    def __init__(self, schedule, *arguments):
+        self.handle = schedule(*arguments, self.called)
+
+    def called(self, *arguments):
+        pass
+
+
+def is_collected(reference):
+    gc.collect()
+    return reference() is None
+
+
+class TestTheCollector:
+    def test_a_handle_that_has_run(self, loop):
+        references = []
+
+        def begin():
+            references.append(weakref.ref(Cycle(loop.call_soon)))
+            references.append(weakref.ref(Cycle(loop.call_soon_threadsafe)))
+            references.append(weakref.ref(Cycle(loop.call_later, 0)))
+
+        in_a_run(loop, begin)
+        loop.call_later(0.001, loop.stop)
+        loop.run_forever()
+        assert all(map(is_collected, references))
+
+    def test_a_timer_that_was_cancelled(self, loop):
+        references = []
+
+        def begin():
+            cycle = Cycle(loop.call_later, 3600)
+            cycle.handle.cancel()
+            references.append(weakref.ref(cycle))
+
+        in_a_run(loop, begin)
+        assert all(map(is_collected, references))
+
+    @pytest.mark.filterwarnings("ignore::ResourceWarning")
+    @pytest.mark.parametrize("method", ["call_soon", "call_later"])
+    def test_a_loop_that_nobody_closed(self, loop, method):
+        """It goes with what waits in it, although that was scheduled while it ran."""
+
+        def abandoned():
+            other = type(loop)()
+            other.references = []
+
+            def begin():
+                other.stop()
+                delay = [3600] if method == "call_later" else []
+                cycle = Cycle(getattr(other, method), *delay)
+                cycle.event_loop = other
+                other.references.append(cycle)
+
+            other.call_soon(begin)
+            other.run_forever()
+            if not hasattr(other, "_driver"):
+                other.close()  # asyncio's has a socket pair, which would complain
+            return weakref.ref(other)
+
+        assert is_collected(abandoned())
+
+    def test_a_pending_handle_is_no_garbage(self, loop):
+        called = []
+
+        def begin():
+            for _ in range(10):
+                loop.call_soon(called.append, Cycle(loop.call_later, 0))
+            gc.collect()
+
+        in_a_run(loop, begin)
+        assert len(called) == 10
+
+
+class TestHandles:
+    @pytest.mark.parametrize("count", range(5))
+    def test_any_number_of_arguments(self, loop, count):
+        called, arguments = [], tuple(range(count))
+
+        def begin():
+            for handle in (
+                loop.call_soon(lambda *given: called.append(given), *arguments),
+                loop.call_later(0, lambda *given: called.append(given), *arguments),
+            ):
+                assert handle._args == arguments
+
+        in_a_run(loop, begin)
+        loop.call_later(0.001, loop.stop)
+        loop.run_forever()
+        assert called == [arguments] * 2
+
+    @pytest.mark.velodrome_only
+    def test_what_the_base_class_would_see_is_no_wild_pointer(self, loop):
+        """Ours lie over the slots of asyncio's class, whose descriptors can be got at."""
+        for handle in (loop.call_soon(print, 1), loop.call_later(1, print, 1)):
+            for name in asyncio.Handle.__slots__:
+                with contextlib.suppress(AttributeError):  # which an empty slot raises
+                    repr(vars(asyncio.Handle)[name].__get__(handle))
+            handle.cancel()
+
+
+class Counted(asyncio.Protocol):
+    """Tells its test of its transport, and of its end."""
+
+    def __init__(self, transports, ends):
+        self.transports, self.ends = transports, ends
+
+    def connection_made(self, transport):
+        self.transports.append(transport)
+
+    def connection_lost(self, exception):
+        self.ends.append(exception)
+
+
+class TestServers:
+    """A server knows its connections, whoever has told it of them."""
+
+    @pytest.fixture
+    def serve(self, loop):
+        async def serve(count):
+            transports, ends = [], []
+            server = await loop.create_server(lambda: Counted(transports, ends), "127.0.0.1", 0)
+            address = server.sockets[0].getsockname()
+            clients = [(await loop.create_connection(asyncio.Protocol, *address))[0] for _ in range(count)]
+            await until(lambda: len(transports) == count)
+            return server, transports, ends, clients
+
+        return serve
+
+    def test_it_is_closed_when_its_last_connection_is(self, run, serve):
+        async def main():
+            server, _transports, ends, clients = await serve(3)
+            server.close()
+            closed = asyncio.ensure_future(server.wait_closed())
+            for client in clients:
+                # 3.11 and 3.12.0 do not wait at all.
+                assert len(ends) == 3 or not closed.done() or sys.version_info < (3, 12, 1)
+                client.close()
+                before = len(ends)
+                await until(lambda before=before: len(ends) > before)
+            await closed
+
+        run(main())
+
+    @pytest.mark.skipif(sys.version_info < (3, 13), reason="new in 3.13")
+    def test_it_closes_its_connections(self, run, serve):
+        async def main():
+            server, transports, ends, clients = await serve(3)
+            assert set(server._clients) == set(transports)
+            clients.pop().close()
+            await until(lambda: len(ends) == 1)
+            assert len(server._clients) == 2
+            server.close()
+            server.close_clients()
+            await server.wait_closed()
+            await until(lambda: len(ends) == 3)
+            assert len(server._clients) == 0
+            for client in clients:
+                client.close()
+
+        run(main())
+
+    @pytest.mark.skipif(sys.version_info < (3, 13), reason="new in 3.13")
+    def test_one_that_ends_while_somebody_looks(self, run, serve):
+        """The set puts removals off meanwhile, and says so."""
+
+        async def main():
+            server, transports, ends, clients = await serve(2)
+            for _ in server._clients:
+                clients.pop().close()
+                await until(lambda: len(ends) == 1)
+                break
+            assert len(server._clients) == 1
+            transports.clear()
+            clients.pop().close()
+            await until(lambda: len(ends) == 2)
+            server.close()
+            await server.wait_closed()
+
+        run(main())
+
+    def test_a_method_of_ones_own_is_called(self, run, loop, monkeypatch):
+        called = []
+        for name in ("_attach", "_detach"):
+            method = getattr(asyncio.Server, name)
+
+            def own(self, *arguments, name=name, method=method):
+                called.append(name)
+                return method(self, *arguments)
+
+            monkeypatch.setattr(asyncio.Server, name, own)
+
+        async def main():
+            ends = []
+            server = await loop.create_server(lambda: Counted([], ends), "127.0.0.1", 0)
+            client, _ = await loop.create_connection(asyncio.Protocol, *server.sockets[0].getsockname())
+            client.close()
+            await until(lambda: ends)
+            server.close()
+            await server.wait_closed()
+
+        run(main())
+        assert called == ["_attach", "_detach"]
+
+
+async def until(condition):
+    while not condition():  # noqa: ASYNC110 - a condition has no event
+        await asyncio.sleep(0.001)
