@@ -22,6 +22,7 @@ pub(crate) mod methods;
 pub(crate) mod module;
 pub(crate) mod names;
 pub(crate) mod object;
+pub(crate) mod openssl;
 pub(crate) mod runnables;
 #[cfg(Py_3_12)]
 pub(crate) mod taking;

@@ -18,6 +18,7 @@ pub(crate) mod scheduling;
 pub(crate) mod socket_calls;
 pub(crate) mod sockets;
 pub(crate) mod stream_host;
+pub(crate) mod tls;
 pub(crate) mod transport;
 pub(crate) mod watches;
 pub(crate) mod watching;
