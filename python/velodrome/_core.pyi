@@ -8,6 +8,7 @@ from asyncio import Handle as _AsyncioHandle
 from asyncio import StreamReader as _AsyncioStreamReader
 from asyncio import StreamWriter as _AsyncioStreamWriter
 from asyncio import TimerHandle as _AsyncioTimerHandle
+from asyncio.sslproto import _SSLProtocolTransport as _AsyncioSSLTransport
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from contextvars import Context
 from socket import socket
@@ -22,6 +23,8 @@ __all__ = [
     "Handle",
     "Loop",
     "Reading",
+    "SSLProtocol",
+    "SSLTransport",
     "SocketOperation",
     "StreamReader",
     "StreamTransport",
@@ -31,6 +34,7 @@ __all__ = [
     "info",
     "learn",
     "learn_class",
+    "learn_openssl",
     "unlearn",
 ]
 
@@ -41,6 +45,7 @@ def alive() -> dict[str, int]: ...
 def learn(step: object, wakeup: object, servers: bool) -> None: ...
 def unlearn() -> None: ...
 def learn_class(cls: type[Loop]) -> None: ...
+def learn_openssl(path: bytes, version: int, sample: list[Any], name: bytes) -> bool: ...
 
 @final
 class Handle(_AsyncioHandle):
@@ -138,6 +143,47 @@ class DatagramTransport(Transport, _AsyncioDatagramTransport):
     def sendto(self, data: bytes | bytearray | memoryview[Any], addr: Any = None) -> None: ...
     def set_protocol(self, protocol: asyncio.BaseProtocol, /) -> None: ...
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+
+@disjoint_base
+class SSLProtocol:
+    _app_protocol: Any
+    _app_protocol_buffer_updated: Any
+    _app_protocol_get_buffer: Any
+    _app_protocol_is_buffer: bool
+    _app_reading_paused: bool
+    _app_writing_paused: bool
+    _discards: bool
+    _incoming: Any
+    _incoming_high_water: float
+    _incoming_low_water: float
+    _loop: Any
+    _outgoing: Any
+    _outgoing_high_water: float
+    _outgoing_low_water: float
+    _ssl_reading_paused: bool
+    _ssl_writing_paused: bool
+    _sslobj: Any
+    _state: Any
+    _transport: Any
+    _write_backlog: Any
+    _write_buffer_size: int
+    _writing: bool
+    @property
+    def _direct(self) -> bool: ...
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    def _control_app_writing(self) -> None: ...
+    def _control_ssl_reading(self) -> None: ...
+    def _do_read(self) -> None: ...
+    def _feed(self, data: Any, /) -> None: ...
+    def _flush(self) -> None: ...
+    def _get_read_buffer_size(self) -> int: ...
+    def _process_outgoing(self) -> None: ...
+    def _receive(self, data: Any, /) -> None: ...
+
+class SSLTransport(_AsyncioSSLTransport):
+    def is_closing(self) -> bool: ...
+    def write(self, data: bytes | bytearray | memoryview[Any], /) -> None: ...
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview[Any]], /) -> None: ...
 
 @disjoint_base
 class Loop:

@@ -20,8 +20,8 @@ import time
 import weakref
 from asyncio import events
 
-from . import _core, _datagrams, _probe, _processes, _sendfile, _streams
-from ._inherited import SelectorEventLoop, base_events, futures, sslproto
+from . import _core, _datagrams, _probe, _processes, _sendfile
+from ._inherited import SelectorEventLoop, base_events, futures
 
 TYPE_CHECKING = False  # a checker takes it for true; importing typing takes milliseconds
 if TYPE_CHECKING:
@@ -199,12 +199,42 @@ class EventLoop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]
         **timeouts: Any,
     ) -> Any:
         self._ensure_fd_no_transport(rawsock)
-        ssl_protocol = sslproto.SSLProtocol(
+        ssl_protocol = _tls().SSLProtocol(
             self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts
         )
-        _streams.adopt(protocol)
         self._open_stream(rawsock, ssl_protocol, extra, server, context)
         return ssl_protocol._app_transport
+
+    async def start_tls(
+        self,
+        transport: Any,
+        protocol: Any,
+        sslcontext: Any,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> Any:
+        """Put TLS between a transport and its protocol; return the transport to write to from now on."""
+        tls = _tls()
+        if not isinstance(sslcontext, tls.ssl.SSLContext):
+            raise TypeError(f"sslcontext is expected to be an instance of ssl.SSLContext, got {sslcontext!r}")
+        if not getattr(transport, "_start_tls_compatible", False):
+            raise TypeError(f"transport {transport!r} is not supported by start_tls()")
+        waiter = self.create_future()
+        ssl_protocol = tls.SSLProtocol(
+            self,
+            protocol,
+            sslcontext,
+            waiter,
+            server_side,
+            server_hostname,
+            call_connection_made=False,
+            ssl_handshake_timeout=ssl_handshake_timeout,
+            ssl_shutdown_timeout=ssl_shutdown_timeout,
+        )
+        return await tls.insert(ssl_protocol, transport, protocol, waiter)
 
     async def create_connection(
         self, protocol_factory: Any, *args: Any, sock: socket.socket | None = None, **kwargs: Any
@@ -379,6 +409,13 @@ _PARKING_SECONDS = 1.0
 
 if sys.version_info < (3, 14):  # later ones let such threads sleep by themselves
     atexit.register(_RunningElsewhere.park)
+
+
+def _tls() -> Any:
+    """The module for TLS, which a Python without ``ssl`` does not have: everything else works there."""
+    from . import _tls
+
+    return _tls
 
 
 def _on_main_thread() -> bool:

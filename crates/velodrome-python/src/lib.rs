@@ -3,6 +3,8 @@
 mod kit;
 mod native;
 
+use std::ffi::{CString, c_ulong};
+
 use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
 
@@ -16,13 +18,14 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(learn, module)?)?;
     module.add_function(wrap_pyfunction!(unlearn, module)?)?;
     module.add_function(wrap_pyfunction!(learn_class, module)?)?;
+    module.add_function(wrap_pyfunction!(learn_openssl, module)?)?;
     module.add_function(wrap_pyfunction!(info, module)?)?;
     module.add_function(wrap_pyfunction!(alive, module)?)?;
     Ok(())
 }
 
 /// Every native type with the Python class that is its base, in the order in which they are made.
-fn native_types() -> [TypeEntry; 12] {
+fn native_types() -> [TypeEntry; 14] {
     [
         ("Handle", native::handle::make_handle_type),
         ("TimerHandle", native::handle::make_timer_handle_type),
@@ -35,6 +38,8 @@ fn native_types() -> [TypeEntry; 12] {
         ("Child", native::child::make_type),
         ("StreamTransport", native::transport::make_type),
         ("DatagramTransport", native::datagram::make_type),
+        ("SSLProtocol", native::tls::protocol::make_type),
+        ("SSLTransport", native::tls::app_transport::make_type),
         ("Loop", native::event_loop::make_type),
     ]
 }
@@ -65,6 +70,20 @@ fn unlearn() {
 #[pyfunction]
 fn learn_class(class: &Bound<'_, PyAny>) -> PyResult<()> {
     native::event_loop::learn_class(Obj::of(class)).map_err(|_| PyErr::fetch(class.py()))
+}
+
+/// Learn from a sample connection, `(socket, context, incoming, outgoing)`, whether the OpenSSL that `_ssl` has loaded
+/// from `path` can be driven directly. `version` is its number, `name` the sample's server name.
+#[pyfunction]
+fn learn_openssl(
+    path: &[u8],
+    version: c_ulong,
+    sample: [Bound<'_, PyAny>; 4],
+    name: &[u8],
+) -> PyResult<bool> {
+    let (path, name) = (CString::new(path)?, CString::new(name)?);
+    let parts = sample.each_ref().map(Obj::of);
+    native::tls::session::learn(&path, version, parts, &name).map_err(|_| PyErr::fetch(sample[0].py()))
 }
 
 /// Versions, for bug reports.

@@ -38,13 +38,18 @@ impl View {
         unsafe { std::slice::from_raw_parts(self.0.buf.cast(), self.0.len.cast_unsigned()) }
     }
 
+    /// The memory of a view that was asked for as writable; of any other, nothing.
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
+        if self.0.len == 0 || self.0.readonly != 0 {
+            return &mut [];
+        }
+        // SAFETY: as in as_slice, and the exporter says that it may be written to.
+        unsafe { std::slice::from_raw_parts_mut(self.0.buf.cast(), self.0.len.cast_unsigned()) }
+    }
+
     /// Lend the memory to a receive.
     pub(crate) fn fill(&mut self, recv: &mut dyn FnMut(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
-        if self.0.len == 0 {
-            return recv(&mut []);
-        }
-        // SAFETY: as in as_slice, and the view was asked for as writable.
-        recv(unsafe { std::slice::from_raw_parts_mut(self.0.buf.cast(), self.0.len.cast_unsigned()) })
+        recv(self.as_mut_slice())
     }
 }
 

@@ -94,3 +94,15 @@ pub(crate) fn write_unraisable(place: &Obj) {
     // SAFETY: attached.
     unsafe { ffi::PyErr_WriteUnraisable(place.as_ptr()) }
 }
+
+/// Whether the pending exception is of this class, or of one in this tuple.
+pub(crate) fn raised_matches(kinds: &Obj) -> bool {
+    // SAFETY: attached, and an exception is pending.
+    unsafe { ffi::PyErr_ExceptionMatches(kinds.as_ptr()) != 0 }
+}
+
+/// Whether the pending exception is an Exception: not one of those that end tasks and programs.
+pub(crate) fn raised_ordinary() -> bool {
+    // SAFETY: attached, and an exception is pending.
+    unsafe { ffi::PyErr_ExceptionMatches(ffi::PyExc_Exception) != 0 }
+}

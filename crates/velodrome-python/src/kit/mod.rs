@@ -23,6 +23,7 @@ pub(crate) mod methods;
 pub(crate) mod module;
 pub(crate) mod names;
 pub(crate) mod object;
+pub(crate) mod openssl;
 pub(crate) mod runnables;
 pub(crate) mod sets;
 #[cfg(Py_3_12)]

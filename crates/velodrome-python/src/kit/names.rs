@@ -74,3 +74,24 @@ impl<const N: usize> Names<N> {
         Ok(self.0.get_or_init(|| made))
     }
 }
+
+/// A value that is found out once per process.
+pub(crate) struct Once<T>(OnceCell<T>);
+
+// SAFETY: as for Name.
+unsafe impl<T> Sync for Once<T> {}
+
+impl<T> Once<T> {
+    pub(crate) const fn new() -> Self {
+        Self(OnceCell::new())
+    }
+
+    pub(crate) fn get(&self) -> Option<&T> {
+        self.0.get()
+    }
+
+    /// Only the first one counts.
+    pub(crate) fn set(&self, value: T) {
+        let _ = self.0.set(value);
+    }
+}

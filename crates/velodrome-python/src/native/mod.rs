@@ -23,6 +23,7 @@ pub(crate) mod socket_calls;
 pub(crate) mod sockets;
 pub(crate) mod stream_host;
 pub(crate) mod thread_safe_handle;
+pub(crate) mod tls;
 pub(crate) mod transport;
 pub(crate) mod watches;
 pub(crate) mod watching;

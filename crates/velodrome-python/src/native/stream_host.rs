@@ -11,6 +11,7 @@ use velodrome_engine::transport::{Cause, Protocol, Received, Recv};
 use super::contexts::{ContextSlot, Copied};
 use super::event_loop::Loop;
 use super::server::{self, Clients};
+use super::tls::protocol::SslProtocol;
 use super::transport::{Transport, log_if_debugging, wake_empty_waiter};
 use super::{dispatch, extra, reader, watching};
 use crate::kit::names::{Imported, Name};
@@ -198,6 +199,30 @@ fn receive_bytes(this: This<'_, Transport>, recv: Recv<'_>) -> Received {
     Received::Bytes
 }
 
+/// Ciphertext, from the loop's buffer to OpenSSL and on.
+fn receive_secured(this: This<'_, Transport>, recv: Recv<'_>) -> Received {
+    if settle(this, &this.read_context).is_err() {
+        clear_raised();
+        return Received::Nothing;
+    }
+    let (Ok(stream), Some(protocol), Some(context)) =
+        (this.stream(), this.protocol.get(), this.read_context.slot.get())
+    else {
+        return Received::Nothing;
+    };
+    let Some(tls) = This::<SslProtocol>::of(&protocol) else { return Received::Nothing };
+    let (received, fed) = stream.hub().with_scratch(|buffer| {
+        let received = recv(buffer);
+        let fed = received.as_ref().ok().filter(|count| **count > 0).map(|count| tls.feed(&buffer[..*count]));
+        (received, fed)
+    });
+    let Some(fed) = fed else { return Received::from_io(received) };
+    if fed.and_then(|()| context::within(&context, || tls.advance())).is_err() {
+        read_failed(this, "Fatal error: protocol.buffer_updated() call failed.");
+    }
+    Received::Bytes
+}
+
 /// The protocol's own buffer, and room in it.
 fn users_buffer(protocol: &Obj) -> Result<Ref> {
     let buffer = protocol.call_method(GET_BUFFER.get()?, [&*long(-1)?])?;
@@ -336,8 +361,10 @@ impl Protocol for Host {
     }
 
     fn data_ready(&self, recv: Recv<'_>) -> Received {
-        self.with(Received::Nothing, |this| {
-            if this.buffered.get() { receive_buffered(this, recv) } else { receive_bytes(this, recv) }
+        self.with(Received::Nothing, |this| match (this.secured.get(), this.buffered.get()) {
+            (true, _) => receive_secured(this, recv),
+            (_, true) => receive_buffered(this, recv),
+            _ => receive_bytes(this, recv),
         })
     }
 

@@ -18,6 +18,7 @@ use super::event_loop::Loop;
 use super::kept_address::Kept;
 use super::server::Clients;
 use super::stream_host::Host;
+use super::tls::protocol::SslProtocol;
 use super::{dispatch, extra};
 use crate::kit::buffer::{View, exact_bytes, is_data, lend};
 use crate::kit::methods::{Args, GetSet, Method};
@@ -72,6 +73,8 @@ pub(crate) struct Transport {
     pub(super) protocol: Slot,
     /// The protocol is a BufferedProtocol.
     pub(super) buffered: Cell<bool>,
+    /// It is the protocol of a TLS connection, which takes ciphertext without lending a buffer.
+    pub(super) secured: Cell<bool>,
     /// A weak reference to the stream reader that is fed natively.
     pub(super) reader: Slot,
     /// The `_extra` dict, once somebody brought or asked for it.
@@ -124,7 +127,7 @@ impl Transport {
 }
 
 /// What is to be fed natively behind an exact `StreamReaderProtocol`: a weak reference to its reader.
-fn streams_of(protocol: &Obj) -> Result<Option<Ref>> {
+pub(super) fn streams_of(protocol: &Obj) -> Result<Option<Ref>> {
     if protocol.type_ptr().cast() != STREAM_PROTOCOL.get()?.as_ptr() {
         return Ok(None);
     }
@@ -140,6 +143,7 @@ impl<'a> This<'a, Transport> {
     /// Set the protocol, and learn how it wants to read.
     pub(crate) fn set_protocol(self, protocol: &Obj) -> Result<()> {
         self.buffered.set(protocol.is_instance(BUFFERED_PROTOCOL.get()?)?);
+        self.secured.set(This::<SslProtocol>::of(protocol).is_some());
         drop(self.reader.replace(streams_of(protocol)?));
         self.protocol.set(protocol.to_ref());
         Ok(())
@@ -214,6 +218,12 @@ pub(super) fn write(this: This<'_, Transport>, data: &Obj) -> Result<Ref> {
     let view = View::readable(data)?;
     // Whoever changes the buffer afterwards must not change what is sent.
     this.settle(this.stream()?.write(view.as_slice(), || Chunk::Owned(view.as_slice().to_vec())))
+}
+
+/// `write()` of bytes that are not an object.
+pub(super) fn write_slice(this: This<'_, Transport>, data: &[u8]) -> Result<()> {
+    this.admit("write")?;
+    this.settle(this.stream()?.write(data, || Chunk::Owned(data.to_vec()))).map(drop)
 }
 
 fn writelines(this: This<'_, Transport>, lines: &Obj) -> Result<Ref> {

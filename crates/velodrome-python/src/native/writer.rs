@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::ffi::CStr;
 
+use super::tls::app_transport::{self, SslTransport};
 use super::transport::{self, Transport};
 use super::{dispatch, fairness, reader};
 use crate::kit::coroutines::{self, Coroutine, Life, Step, advance, make_coroutine_type};
@@ -53,9 +54,10 @@ impl Native for StreamWriter {
 
 fn write(this: This<'_, StreamWriter>, data: &Obj) -> Result<Ref> {
     let transport = attribute(&*this.object().instance_dict()?, &TRANSPORT)?;
-    match This::<Transport>::of(&transport) {
-        Some(transport) => transport::write(transport, data)?,
-        None => transport.call_method(WRITE.get()?, [data])?,
+    match (This::<Transport>::of(&transport), This::<SslTransport>::of(&transport)) {
+        (Some(transport), _) => transport::write(transport, data)?,
+        (_, Some(secured)) => app_transport::write(secured, data)?,
+        _ => transport.call_method(WRITE.get()?, [data])?,
     };
     Ok(none())
 }
@@ -83,9 +85,10 @@ fn is_well(reader: &Obj) -> Result<bool> {
 }
 
 fn is_closing(transport: &Obj) -> Result<bool> {
-    match This::<Transport>::of(transport) {
-        Some(transport) => Ok(transport.stream()?.is_closing()),
-        None => transport.call_method(IS_CLOSING.get()?, [])?.is_true(),
+    match (This::<Transport>::of(transport), This::<SslTransport>::of(transport)) {
+        (Some(transport), _) => Ok(transport.stream()?.is_closing()),
+        (_, Some(secured)) => app_transport::is_closing(secured),
+        _ => transport.call_method(IS_CLOSING.get()?, [])?.is_true(),
     }
 }
 
