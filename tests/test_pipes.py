@@ -170,7 +170,7 @@ def test_a_write_to_a_broken_pipe(run) -> None:
 # -- pitfalls 2 and 11
 
 
-def test_pitfall_2_the_file_object_is_closed_and_not_its_descriptor_behind_its_back(run) -> None:
+def test_pitfall_02_the_file_object_is_closed_and_not_its_descriptor_behind_its_back(run) -> None:
     async def main() -> None:
         with pipe() as ends:
             reader, writer = await read_from(ends[0]), await write_to(ends[1])
@@ -190,7 +190,7 @@ def test_pitfall_2_the_file_object_is_closed_and_not_its_descriptor_behind_its_b
     run(main())
 
 
-def test_pitfall_2_only_the_transport_closes_the_file_object(run) -> None:
+def test_pitfall_02_only_the_transport_closes_the_file_object(run) -> None:
     class Counted:
         """A file object of somebody's own."""
 

@@ -532,7 +532,7 @@ class TestStartTls:
         run(main())
 
     @pytest.mark.velodrome_only
-    def test_reliability_50_plain_text_is_not_taken_for_tls(self, run):
+    def test_scenario_50_plain_text_is_not_taken_for_tls(self, run):
         async def main():
             async def serve(reader, writer):
                 assert await reader.readline() == b"STARTTLS\n"
@@ -585,7 +585,7 @@ class TestStartTls:
 
 
 class TestEnds:
-    def test_reliability_48_a_peer_that_is_gone_without_a_word(self, run):
+    def test_scenario_48_a_peer_that_is_gone_without_a_word(self, run):
         async def main():
             async with secured_peer() as (peer, server):
                 await peer.send(b"last")
@@ -595,7 +595,7 @@ class TestEnds:
 
         run(main())
 
-    def test_reliability_48_a_stream_ends_where_the_peer_is_gone(self, run):
+    def test_scenario_48_a_stream_ends_where_the_peer_is_gone(self, run):
         async def main():
             async def serve(reader, writer):
                 try:
@@ -617,7 +617,7 @@ class TestEnds:
 
         run(main())
 
-    def test_reliability_49_handshakes_that_never_end(self, run):
+    def test_scenario_49_handshakes_that_never_end(self, run):
         async def main():
             protocols = []
 
@@ -778,7 +778,7 @@ class TestEnds:
         [(lambda: client_context("other"), "localhost"), (client_context, "elsewhere")],
         ids=["not trusted", "another name"],
     )
-    def test_reliability_50_a_certificate_that_is_refused(self, run, loop, context, name):
+    def test_scenario_50_a_certificate_that_is_refused(self, run, loop, context, name):
         async def main():
             server = Recorder()
             async with serving(lambda: server, ssl=server_context()) as address:
@@ -1099,7 +1099,7 @@ class TestBounds:
 
         return ctypes.CDLL(_ssl.__file__)
 
-    def test_reliability_50_renegotiation_is_refused(self, run, errors):
+    def test_scenario_50_renegotiation_is_refused(self, run, errors):
         async def main():
             server, ours = Echo(), client_context()
             ours.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -1121,7 +1121,7 @@ class TestBounds:
         run(main())
         assert all(isinstance(context["exception"], ssl.SSLError) for context in errors.take())
 
-    def test_reliability_50_a_flood_of_key_updates(self, run, errors):
+    def test_scenario_50_a_flood_of_key_updates(self, run, errors):
         async def main():
             async with secured_peer(Echo()) as (peer, server):
                 libssl, handle = self.libssl(), self.handle_of(peer)
