@@ -14,11 +14,11 @@ import asyncio
 import weakref
 from asyncio import events
 
+from ._inherited import base_events
+
 TYPE_CHECKING = False  # a checker takes it for true; importing typing takes milliseconds
 if TYPE_CHECKING:
     from typing import Any
-
-from ._inherited import base_events
 
 
 class _Notes(asyncio.AbstractEventLoop):
