@@ -4,7 +4,7 @@
 //! `connection_lost(None)` from the loop; what the kernel says of one datagram is told and ends nothing.
 //!
 //! A visit receives one datagram by a plain receive, which is what a lone datagram costs. A socket on which several
-//! wait is received from by the batch (see [`Habit`]), and what a batch has brought is delivered under asyncio's rules:
+//! wait is received from by the batch (see `habit.rs`), and what a batch has brought is delivered under asyncio's rules:
 //! nothing after `close`, nothing while reading is paused, the rest in the next turn if a callback leaves the loop.
 
 mod habit;
