@@ -62,7 +62,7 @@ mod sealed {
 /// use velodrome::{FirstCompleted, sleep, spawn, wait};
 ///
 /// velodrome::run(async {
-///     let naps = [30, 1, 20].map(|millis| {
+///     let naps = [30_000, 1, 20_000].map(|millis| {
 ///         spawn(async move {
 ///             sleep(Duration::from_millis(millis)).await;
 ///             millis
