@@ -199,8 +199,8 @@ class TestReading:
         async def test(reader, writer, peer):
             for piece in (b"a", b"bc\n", b"de\nfg", b"\r", b"\nhi", b"jklm"):
                 asyncio.get_running_loop().call_later(0.001 * len(piece), peer.send, piece)
-            await asyncio.sleep(0.02)
-            text = await reader.readexactly(len(reader._buffer))
+            await until(lambda: len(reader._buffer) == 17)
+            text = await reader.readexactly(17)
             assert sorted(text) == sorted(b"abc\nde\nfg\r\nhijklm")
             lines = asyncio.ensure_future(reader.readuntil(b"END"))
             for piece in (b"E", b"EN", b"ENE", b"ND", b"xEND"):

@@ -660,6 +660,7 @@ def test_a_loop_in_a_thread_has_children_without_a_loop_in_the_main_thread(kind:
     assert sorted(results) == [(number, b"%d\n" % number) for number in range(4)]
 
 
+@pytest.mark.velodrome_only(when=COMPETES)
 def test_without_pidfds_a_thread_waits(run, without_pidfd) -> None:
     async def main() -> None:
         assert await output(*python("print(1); raise SystemExit(3)")) == (3, b"1\n")
@@ -785,6 +786,7 @@ def test_a_popen_of_ones_own(run, monkeypatch) -> None:
     run(main())
 
 
+@pytest.mark.velodrome_only(when=COMPETES)
 def test_a_finished_child_is_not_kept(run) -> None:
     async def main() -> Any:
         process = await asyncio.create_subprocess_exec("true", stdout=PIPE)
