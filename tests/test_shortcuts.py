@@ -92,6 +92,35 @@ class TestContexts:
         assert seen == ["unset"]
         assert kept[0][VARIABLE] == "kept"
 
+    @pytest.mark.parametrize("then", ["waits", "stops", "closes"])
+    def test_a_loop_with_nothing_to_do_keeps_no_values_alive(self, loop, then):
+        class Value:
+            pass
+
+        values = weakref.WeakSet()
+
+        def begin():
+            VARIABLE.set(value := Value())
+            values.add(value)
+            loop.call_soon(lambda: None)
+            if then == "closes":
+                loop.call_soon(loop.stop)
+
+        if then == "waits":
+            # Made before, so that nothing is scheduled after the value was set.
+            loop.call_later(0.02, lambda: (seen.append(len(values)), loop.stop()))
+        seen = []
+        loop.call_soon(begin)
+        if then == "stops":
+            loop.call_later(0.01, loop.stop)
+        if then == "closes":
+            loop.call_soon(loop.stop)
+        loop.run_forever()
+        if then == "closes":
+            loop.close()
+        gc.collect()
+        assert (seen or [len(values)]) == [0]
+
     @pytest.mark.velodrome_only  # asyncio runs out of the callbacks that it has counted
     def test_a_callback_may_run_the_loop(self, loop):
         """As tools do that nest loops: two callbacks are in their contexts at the same time."""
@@ -239,6 +268,21 @@ class TestHandles:
                 with contextlib.suppress(AttributeError):  # which an empty slot raises
                     repr(vars(asyncio.Handle)[name].__get__(handle))
             handle.cancel()
+
+    @pytest.mark.velodrome_only
+    @pytest.mark.parametrize("name", [name for name in asyncio.Handle.__slots__ if name != "__weakref__"])
+    @pytest.mark.parametrize("change", ["__delete__", "__set__"])
+    def test_what_is_changed_through_the_base_class_is_no_wild_pointer(self, loop, name, change, errors):
+        """A callback without an argument that it had is not called."""
+        for args in [(), (1,), (1, 2), (1, 2, 3)]:
+            handle = loop.call_soon(lambda *args: None, *args)
+            with contextlib.suppress(AttributeError):  # which an empty slot raises
+                getattr(vars(asyncio.Handle)[name], change)(*[handle, "wrong"][: 1 + (change == "__set__")])
+            with contextlib.suppress(TypeError):  # what is no context cannot be copied
+                repr(handle._args), repr(handle._callback), repr(handle._context)
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        errors.take()
 
 
 class Counted(asyncio.Protocol):

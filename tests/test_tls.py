@@ -229,6 +229,22 @@ class TestTalking:
 
         run(main())
 
+    def test_an_ssl_object_that_gives_more_than_it_is_asked_for(self, run):
+        class Generous(ssl.SSLObject):
+            def read(self, *args):
+                data = super().read(*args)
+                return data + b"." * 300_000 if data else data
+
+        async def main():
+            theirs, ours = server_context(), client_context()
+            ours.sslobject_class = Generous
+            async with secured(contexts=(theirs, ours)) as (client, server):
+                server.transport.write(b"x" * 50_000)
+                await client.until(lambda client: client.data.count(b"x") == 50_000)
+                assert set(client.data) == set(b"x.")
+
+        run(main())
+
     def test_tls_1_2(self, run):
         async def main():
             theirs, ours = server_context(), client_context()

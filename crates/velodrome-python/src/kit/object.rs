@@ -209,7 +209,10 @@ impl Obj {
 
     /// Call with the arguments in a tuple.
     pub(crate) fn call_tuple(&self, args: &Self) -> Result<Ref> {
-        // SAFETY: both are alive; anything but a tuple raises; attached.
+        if tuple_len(args).is_none() {
+            return Err(type_error("the arguments must be a tuple"));
+        }
+        // SAFETY: both are alive; a tuple, which the C function takes unasked; attached.
         unsafe { Ref::from_owned(calls::call(self.as_ptr(), args.as_ptr(), ptr::null_mut())) }
     }
 

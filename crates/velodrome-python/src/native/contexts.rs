@@ -94,6 +94,15 @@ impl Contexts {
         Ok(made)
     }
 
+    /// Forget what nobody waits to run in: an idle loop must not keep the values of somebody's variables alive.
+    pub(crate) fn let_go(&self) {
+        for slot in [&self.runner, &self.snapshot] {
+            if slot.get().is_some_and(|context| context.count() == 2) {
+                drop(slot.take());
+            }
+        }
+    }
+
     pub(crate) fn traverse(&self, visit: &mut Visit) {
         visit.slot(&self.snapshot);
         visit.slot(&self.runner);

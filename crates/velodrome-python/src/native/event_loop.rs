@@ -117,6 +117,7 @@ impl Loop {
     fn shut(&self) {
         self.closed.set(true);
         drop(self.future_keywords.take());
+        self.contexts.clear();
         self.watches.clear();
         self.listeners.clear();
         let engine = self.engine.take();
@@ -344,7 +345,6 @@ impl Native for Loop {
     fn clear(&self) {
         drop(self.task_factory.take());
         drop(self.spent.take());
-        self.contexts.clear();
         self.shut();
     }
 

@@ -13,7 +13,7 @@ use crate::kit::freeing::Spare;
 use crate::kit::methods::{Args, GetSet, Method};
 use crate::kit::names::{Imported, Name};
 use crate::kit::object::{
-    Obj, Raised, Ref, Result, Slot, boolean, float, none, raw_slots, tuple, write_unraisable,
+    Obj, Raised, Ref, Result, Slot, boolean, float, none, raw_slots, runtime_error, tuple, write_unraisable,
 };
 use crate::kit::types::{Layout, Native, This, Visit, make_type, new_object, new_untracked};
 
@@ -143,8 +143,15 @@ impl<'a> Core<'a> {
         }
         match usize::from(self.state.count.get()) {
             count if count > INLINE => Ok(self.callback.args[0].get_or_none()),
-            count => tuple(raw_slots(&self.callback.args, count)),
+            count => self.inline_args(count).map_or_else(|| Ok(none()), tuple),
         }
+    }
+
+    /// The arguments that are kept in the handle. asyncio's descriptors reach what lies over its slots, so Python code
+    /// can have emptied them (`asyncio.Handle._cancelled.__delete__(handle)`).
+    fn inline_args(self, count: usize) -> Option<&'a [*mut pyo3::ffi::PyObject]> {
+        let args = &self.callback.args;
+        (!args[..count].iter().any(Slot::is_empty)).then(|| raw_slots(args, count))
     }
 
     /// The context of its own; None once the handle is cleared.
@@ -171,7 +178,10 @@ impl<'a> Core<'a> {
     fn call_plain(self, callback: &Obj) -> Result<Ref> {
         match usize::from(self.state.count.get()) {
             count if count > INLINE => callback.call_tuple(&self.callback.args[0].get_or_none()),
-            count => callback.call_raw(raw_slots(&self.callback.args, count)),
+            count => match self.inline_args(count) {
+                Some(args) => callback.call_raw(args),
+                None => Err(runtime_error("an argument of the handle was deleted")),
+            },
         }
     }
 

@@ -15,6 +15,10 @@ use crate::kit::runnables;
 use crate::kit::types::This;
 
 fn wait(this: This<'_, Loop>, engine: &EventLoop) -> Result<()> {
+    if !engine.has_work() {
+        // Destructors may run, and find work.
+        this.contexts.let_go();
+    }
     if engine.has_work() {
         return ask(engine, Timeout::Zero);
     }
@@ -109,6 +113,7 @@ impl Drop for Run<'_> {
         self.event_loop.running.set(false);
         self.engine.hub().ready.for_each(runnables::track_handle);
         self.engine.hub().for_each_timer(|_, runnable| runnables::track_handle(runnable));
+        self.event_loop.contexts.let_go();
     }
 }
 

@@ -108,27 +108,40 @@ impl Gathered {
             return;
         }
         self.give_up_object(buffer);
-        let data = exact_bytes(&object).unwrap_or_default();
-        self.make_room(buffer);
-        buffer[self.filled..self.filled + data.len()].copy_from_slice(data);
-        self.filled += data.len();
+        self.add(buffer, exact_bytes(&object).unwrap_or_default());
+    }
+
+    /// An SSL object of the user's class may give more than it was asked for.
+    fn add(&mut self, buffer: &mut [u8], data: &[u8]) {
+        if buffer.len() - self.filled < data.len() {
+            self.spill(buffer);
+        }
+        match buffer.get_mut(self.filled..self.filled + data.len()) {
+            Some(place) => {
+                place.copy_from_slice(data);
+                self.filled += data.len();
+            }
+            None => self.spilt.extend_from_slice(data),
+        }
     }
 
     /// One object is passed on as it is; of several the bytes count.
     fn give_up_object(&mut self, buffer: &mut [u8]) {
         if let Some(first) = self.only.take() {
-            let data = exact_bytes(&first).unwrap_or_default();
-            buffer[..data.len()].copy_from_slice(data);
-            self.filled = data.len();
+            self.add(buffer, exact_bytes(&first).unwrap_or_default());
         }
     }
 
     /// For one record at least.
     fn make_room(&mut self, buffer: &[u8]) {
         if buffer.len() - self.filled < RECORD {
-            self.spilt.extend_from_slice(&buffer[..self.filled]);
-            self.filled = 0;
+            self.spill(buffer);
         }
+    }
+
+    fn spill(&mut self, buffer: &[u8]) {
+        self.spilt.extend_from_slice(&buffer[..self.filled]);
+        self.filled = 0;
     }
 
     fn hand_over(mut self, this: Protocol<'_>, buffer: &[u8]) -> Result<Plain> {
@@ -215,7 +228,10 @@ fn fill(this: Protocol<'_>, view: &mut View) -> Result<(usize, bool)> {
             Read::Bytes(count) => filled += count,
             Read::Object(object) => {
                 let data = exact_bytes(&object).unwrap_or_default();
-                buffer[filled..filled + data.len()].copy_from_slice(data);
+                let Some(place) = buffer.get_mut(filled..filled + data.len()) else {
+                    return Err(runtime_error("SSLObject.read() returned more than it was asked for"));
+                };
+                place.copy_from_slice(data);
                 filled += data.len();
             }
             Read::Nothing => break,
