@@ -41,6 +41,7 @@ class TestDescriptors:
             async with serving(Recorder) as address:
                 sock = socket.create_connection(address)
                 sock.setblocking(False)
+                await turns(3)  # the server's end has its number before ours is free
                 number = sock.fileno()
                 factory = fails if how == "factory fails" else Recorder
                 task = loop.create_task(loop.create_connection(factory, sock=sock))

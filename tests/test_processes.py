@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import DEADLINE, until
+from conftest import DEADLINE, turns, until
 from kinds import KINDS
 
 PIPE = asyncio.subprocess.PIPE
@@ -159,6 +159,8 @@ def test_who_is_gone_cannot_be_signalled(run) -> None:
     async def main() -> None:
         process = await asyncio.create_subprocess_exec("true")
         await process.wait()
+        # The transport lets go of it in connection_lost(), which may be queued still.
+        await turns(2)
         for send in (process.kill, process.terminate, lambda: process.send_signal(signal.SIGTERM)):
             with pytest.raises(ProcessLookupError):
                 send()
@@ -523,16 +525,17 @@ def test_pitfall_26_a_child_that_cannot_be_watched_does_not_live(run, without_pi
         monkeypatch.setattr(_processes, "_wait_on_a_thread", no_thread)
         with pytest.raises(RuntimeError, match="thread"):
             await output("cat", stdin=PIPE)
-        assert sorted(os.listdir("/proc/self/fd")) == before
+        # The pipes were about to be connected, and end by the child's end.
+        await until(lambda: sorted(os.listdir("/proc/self/fd")) == before)
 
     run(main())
 
 
 def test_a_cancelled_spawn_leaves_no_child(run) -> None:
     async def main() -> None:
-        for turns in range(4):
+        for after in range(4):
             task = asyncio.ensure_future(asyncio.create_subprocess_exec("cat", stdin=PIPE, stdout=PIPE))
-            for _ in range(turns):
+            for _ in range(after):
                 await asyncio.sleep(0)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):

@@ -20,6 +20,10 @@ from recorder import Recorder, linked
 DATA = bytes(range(256)) * 12_000
 """3 MB: more than a socket's buffer takes at once."""
 
+# Newer releases of asyncio place a file even if nothing of it was sent; the earlier are told how much was.
+_place = asyncio.SelectorEventLoop._sock_sendfile_update_filepos  # type: ignore[attr-defined]
+ALWAYS_MOVES = _place.__code__.co_argcount == 3
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
@@ -80,7 +84,7 @@ def test_a_part_of_a_file_to_a_socket(
                 sending = asyncio.ensure_future(loop.sock_sendfile(here, file, offset, count, fallback=False))
                 assert await receive(there, len(expected)) == expected
                 assert await sending == len(expected)
-                assert file.tell() == (offset + len(expected) if expected else 77)
+                assert file.tell() == (offset + len(expected) if expected or ALWAYS_MOVES else 77)
             there.setblocking(False)
             with pytest.raises(BlockingIOError):
                 there.recv(1)
@@ -100,7 +104,7 @@ def test_a_part_of_a_file_to_a_transport(
                 client.transport.write(b"before")
                 sent = await loop.sendfile(client.transport, file, offset, count, fallback=False)
                 assert sent == len(expected)
-                assert file.tell() == (offset + len(expected) if expected else 77)
+                assert file.tell() == (offset + len(expected) if expected or ALWAYS_MOVES else 77)
                 client.transport.write(b"after")
             whole = b"before" + expected + b"after"
             assert await server.until_received(len(whole)) == whole
@@ -330,7 +334,7 @@ def test_what_the_kernel_cannot_send_is_read_and_written(run, count: int | None)
     run(main())
 
 
-def test_without_the_fallback_it_is_an_error(run, tmp_path: Path) -> None:
+def test_without_the_fallback_it_is_an_error(run, kind: str) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         reader, writer = os.pipe()
@@ -338,10 +342,13 @@ def test_without_the_fallback_it_is_an_error(run, tmp_path: Path) -> None:
             with open(reader, "rb") as pipe, open(writer, "wb", buffering=0) as filler:
                 filler.write(b"x")
                 for file in (io.BytesIO(DATA), pipe):
+                    # Where asyncio moves every file, it fails to move a pipe.
+                    moved = kind == "asyncio" and ALWAYS_MOVES and file is pipe
+                    refused = OSError if moved else asyncio.SendfileNotAvailableError
                     # A pipe has no size: nothing is to be sent unless a count is given.
-                    with pytest.raises(asyncio.SendfileNotAvailableError):
+                    with pytest.raises(refused):
                         await loop.sendfile(client.transport, file, 0, 1, fallback=False)
-                    with pytest.raises(asyncio.SendfileNotAvailableError):
+                    with pytest.raises(refused):
                         await loop.sock_sendfile(here, file, 0, 1, fallback=False)
             assert client.transport.is_reading()
 

@@ -36,6 +36,10 @@ unix_events: Any = _unix_events
 # Until 3.13 a program may choose how asyncio waits for child processes.
 child_watchers = hasattr(_unix_events, "AbstractChildWatcher")
 
+# Newer releases place a file even if nothing of it was sent; the earlier ones are told how much was.
+_place_file: Any = _unix_events._UnixSelectorEventLoop._sock_sendfile_update_filepos  # type: ignore[attr-defined]
+sendfile_always_moves = _place_file.__code__.co_argcount == 3
+
 # What call_soon_threadsafe() returns from 3.14 on.
 ThreadSafeHandle: Any = getattr(_events, "_ThreadSafeHandle", None)
 

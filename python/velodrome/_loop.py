@@ -234,7 +234,10 @@ class EventLoop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]
             ssl_handshake_timeout=ssl_handshake_timeout,
             ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
-        return await tls.insert(ssl_protocol, transport, protocol, waiter)
+        try:
+            return await tls.insert(ssl_protocol, transport, protocol, waiter)
+        finally:
+            del waiter  # its exception's traceback has this frame
 
     async def create_connection(
         self, protocol_factory: Any, *args: Any, sock: socket.socket | None = None, **kwargs: Any
@@ -299,6 +302,8 @@ class EventLoop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]
                 raise
             except BaseException:
                 transport.close()
+                # The pipes may still be on their way, and nobody waits for them any more.
+                waiter.cancel()
                 await transport._wait()
                 raise
         _processes.adopt_streams(protocol)

@@ -7,11 +7,12 @@ without any wait.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
 
-from ._inherited import exceptions
+from ._inherited import exceptions, sendfile_always_moves
 
 TYPE_CHECKING = False  # a checker takes it for true; importing typing takes milliseconds
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class _Sending:
             raise exceptions.SendfileNotAvailableError("not a regular file") from None
         self._offset = offset
         self._count = count
+        self._tried = False
         self.sent = 0
 
     def advance(self, fd: int) -> bool:
@@ -89,6 +91,7 @@ class _Sending:
 
     def _send(self, fd: int, asked: int) -> int | None:
         """None if the kernel takes nothing now; 0 at the end of the file."""
+        self._tried = True
         try:
             return os.sendfile(fd, self._file, self._offset + self.sent, asked)
         except (BlockingIOError, InterruptedError):
@@ -103,8 +106,10 @@ class _Sending:
 
     def place_file(self) -> None:
         """Leave the file where reading would go on, whatever happened."""
-        if self.sent > 0:
-            os.lseek(self._file, self._offset + self.sent, os.SEEK_SET)
+        if self.sent > 0 or (self._tried and sendfile_always_moves):
+            # A pipe has no place. asyncio lets that error hide the one that says so.
+            with contextlib.suppress(OSError):
+                os.lseek(self._file, self._offset + self.sent, os.SEEK_SET)
 
 
 class _Room:

@@ -104,6 +104,8 @@ async def insert(
         begin.cancel()
         resume.cancel()
         raise
+    finally:
+        del waiter  # its exception's traceback has this frame
     return ssl_protocol._app_transport
 
 

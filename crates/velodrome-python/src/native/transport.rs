@@ -176,8 +176,9 @@ impl<'a> This<'a, Transport> {
 
     /// Whether one context serves all its callbacks.
     pub(super) fn has_own_context(self) -> bool {
+        // (That of connection_made is dropped as soon as it was called.)
         !self.lost_context.slot.is_empty()
-            && self.lost_context.slot.as_ptr() == self.opened_context.slot.as_ptr()
+            && self.lost_context.slot.as_ptr() == self.read_context.slot.as_ptr()
     }
 
     fn debugging(self) -> bool {
