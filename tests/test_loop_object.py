@@ -292,6 +292,25 @@ class TestDying:
         assert done.stdout == "True\n"
         assert "Fatal" not in done.stderr and "panicked" not in done.stderr
 
+    def test_collected_after_its_sockets(self, script, kind):
+        done = script(
+            """
+            import asyncio, gc, sys, warnings
+            from kinds import KINDS
+            warnings.simplefilter("ignore")
+            gc.disable()
+            gc.collect()
+            loop = KINDS[sys.argv[1]]()
+            gc.collect(0)  # a full collection takes the youngest generation before the middle one
+            loop.run_until_complete(asyncio.sleep(0))
+            loop.me = loop
+            del loop
+            gc.collect()
+            """,
+            kind,
+        )
+        assert done.stderr == ""
+
     def test_left_to_the_end_of_the_interpreter(self, script, kind):
         done = script(
             """

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     class SelectorEventLoop(asyncio.SelectorEventLoop):
         """asyncio's loop for Unix, with its private methods."""
 
+        _internal_fds: int
         _ssock: Any
         _csock: Any
         _signal_handlers: dict[int, Any]

@@ -138,8 +138,14 @@ class EventLoop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]
         return fd
 
     def _close_self_pipe(self) -> None:
-        if self._csock is not None:
+        if self._csock is None:
+            return
+        if self._ssock.fileno() >= 0:
             super()._close_self_pipe()
+        else:
+            # Of a dropped loop, the garbage collector may finalize the sockets first: they are younger.
+            self._ssock = self._csock = None
+            self._internal_fds -= 1
 
     def add_signal_handler(self, sig: int, callback: Any, *args: Any) -> None:  # type: ignore[override]
         """Call ``callback(*args)`` from the loop when the signal arrives."""

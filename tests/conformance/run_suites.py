@@ -75,10 +75,9 @@ def main():
             for suite in suites
             for loop in LOOPS
         }
-        failed = sum(
-            judge(suite, args, *(runs[suite.name, loop].result() for loop in LOOPS)) for suite in suites
-        )
-        passed = sum(len(runs[suite.name, OURS].result().names("pass")) for suite in suites)
+    # The pool is empty: what failed gets its second try with nothing else of ours running.
+    failed = sum(judge(suite, args, *(runs[suite.name, loop].result() for loop in LOOPS)) for suite in suites)
+    passed = sum(len(runs[suite.name, OURS].result().names("pass")) for suite in suites)
     print(f"\n{passed} passed, {failed} failed")
     return 1 if failed or not passed else 0
 
