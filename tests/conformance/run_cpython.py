@@ -111,7 +111,6 @@ EXCLUDED_TESTS = [
     ("test_subprocess.SubprocessTransportTests.*", "BaseSubprocessTransport with a mocked process"),
     ("test_subprocess.MultiLoopChildWatcherTests.*", "asyncio's child watchers"),
     ("test_subprocess.GenericWatcherTests.*", "asyncio's child watchers"),
-    ("test_subprocess.*.test_pid_not_reaped_before_exit_published", _PRIV + "loop._watcher._threads"),
     ("test_subprocess.*.test_close_kill_running", _PRIV + "transport._wait, patched Popen"),
     (
         "test_subprocess.*.test_close_dont_kill_finished",
