@@ -14,8 +14,9 @@ use velodrome_engine::transport::write_queue::Chunk;
 use super::addresses::{self, Senders};
 use super::datagram_host::{ERROR_RECEIVED, Host, close_socket};
 use super::dispatch;
-use super::event_loop::Loop;
-use super::transport::{FATAL_ERROR, FORGIVEN_WRITES, TOO_MANY_WRITES, UNCLOSED, set_limits};
+use super::transport::{
+    FATAL_ERROR, FORGIVEN_WRITES, TOO_MANY_WRITES, UNCLOSED, check_loop, log_if_debugging, set_limits,
+};
 use crate::kit::buffer::{View, exact_bytes, is_data, lend};
 use crate::kit::context;
 use crate::kit::coroutines::would_block;
@@ -34,7 +35,6 @@ static EMPTY_IS_SENT: Imported = Imported::new("velodrome._datagrams", "EMPTY_IS
 static CHECK_ADDRESS: Imported = Imported::new("velodrome._datagrams", "check_address");
 static NUMERIC: Imported = Imported::new("velodrome._datagrams", "numeric");
 static SEND_FAILED: Imported = Imported::new("velodrome._datagrams", "send_failed");
-static LOG: Imported = Imported::new("velodrome._support", "log_debug");
 static DATA: Name = Name::new("data");
 static ADDR: Name = Name::new("addr");
 static SENDTO: Name = Name::new("sendto");
@@ -147,25 +147,9 @@ impl<'a> This<'a, DatagramTransport> {
         if datagram.is_lost() {
             return Ok(());
         }
-        self.check_loop()?;
+        check_loop(&self.event_loop)?;
         drop(self.lost_exception.replace(exception.map(Obj::to_ref)));
         datagram.abort(None);
-        Ok(())
-    }
-
-    /// asyncio's transports fail to schedule their end on a closed loop.
-    fn check_loop(self) -> Result<()> {
-        match self.event_loop.get().as_deref().and_then(Loop::of) {
-            Some(event_loop) => event_loop.engine().map(drop),
-            None => Ok(()),
-        }
-    }
-
-    fn log_if_debugging(self, message: &str) -> Result<()> {
-        let event_loop = self.event_loop.get();
-        if event_loop.as_deref().and_then(Loop::of).is_some_and(|event_loop| event_loop.debug()) {
-            LOG.get()?.call(&[&*string(message)?, self.object()])?;
-        }
         Ok(())
     }
 
@@ -297,7 +281,7 @@ fn sendto(this: T<'_>, args: Args<'_>) -> Result<Ref> {
 fn close(this: T<'_>) -> Result<Ref> {
     let datagram = this.datagram()?;
     if !datagram.is_closing() {
-        this.check_loop()?;
+        check_loop(&this.event_loop)?;
         datagram.close();
     }
     Ok(none())
@@ -333,7 +317,7 @@ fn pause_reading(this: T<'_>) -> Result<Ref> {
     let datagram = this.datagram()?;
     if datagram.is_reading() {
         datagram.pause_reading();
-        this.log_if_debugging("%r pauses reading")?;
+        log_if_debugging(&this.event_loop, this.object(), "%r pauses reading")?;
     }
     Ok(none())
 }
@@ -342,7 +326,7 @@ fn resume_reading(this: T<'_>) -> Result<Ref> {
     let datagram = this.datagram()?;
     if !datagram.is_closing() && datagram.is_paused() {
         datagram.resume_reading();
-        this.log_if_debugging("%r resumes reading")?;
+        log_if_debugging(&this.event_loop, this.object(), "%r resumes reading")?;
     }
     Ok(none())
 }

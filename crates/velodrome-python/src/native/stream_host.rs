@@ -370,7 +370,7 @@ impl Protocol for Host {
 
     fn eof_received(&self) -> bool {
         self.with(false, |this| {
-            let logged = log_if_debugging(this, "%r received EOF");
+            let logged = log_if_debugging(&this.event_loop, this.object(), "%r received EOF");
             let answer = logged.and_then(|()| call_in(this, &this.read_context, &EOF_RECEIVED, &[]));
             match answer.and_then(|answer| answer.is_true()) {
                 Ok(keep_open) => keep_open,
@@ -408,7 +408,7 @@ impl Protocol for Host {
 
     fn failed(&self, _error: &io::Error, doing: &'static str) {
         self.with((), |this| {
-            if log_if_debugging(this, doing).is_err() {
+            if log_if_debugging(&this.event_loop, this.object(), doing).is_err() {
                 clear_raised();
             }
         });

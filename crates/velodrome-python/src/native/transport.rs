@@ -160,18 +160,10 @@ impl<'a> This<'a, Transport> {
         if stream.is_lost() {
             return Ok(());
         }
-        self.check_loop()?;
+        check_loop(&self.event_loop)?;
         drop(self.lost_exception.replace(exception.map(Obj::to_ref)));
         stream.abort(None);
         Ok(())
-    }
-
-    /// asyncio's transports fail to schedule their end on a closed loop.
-    fn check_loop(self) -> Result<()> {
-        match self.event_loop.get().as_deref().and_then(Loop::of) {
-            Some(event_loop) => event_loop.engine().map(drop),
-            None => Ok(()),
-        }
     }
 
     /// Whether one context serves all its callbacks.
@@ -179,10 +171,6 @@ impl<'a> This<'a, Transport> {
         // (That of connection_made is dropped as soon as it was called.)
         !self.lost_context.slot.is_empty()
             && self.lost_context.slot.as_ptr() == self.read_context.slot.as_ptr()
-    }
-
-    fn debugging(self) -> bool {
-        self.event_loop.get().as_deref().and_then(Loop::of).is_some_and(|event_loop| event_loop.debug())
     }
 
     fn admit(self, method: &str) -> Result<()> {
@@ -251,7 +239,7 @@ fn write_eof(this: This<'_, Transport>) -> Result<Ref> {
 fn close(this: This<'_, Transport>) -> Result<Ref> {
     let stream = this.stream()?;
     if !stream.is_closing() {
-        this.check_loop()?;
+        check_loop(&this.event_loop)?;
         stream.close();
     }
     Ok(none())
@@ -288,7 +276,7 @@ fn pause_reading(this: This<'_, Transport>) -> Result<Ref> {
     let stream = this.stream()?;
     if stream.is_reading() {
         stream.pause_reading();
-        log_if_debugging(this, "%r pauses reading")?;
+        log_if_debugging(&this.event_loop, this.object(), "%r pauses reading")?;
     }
     Ok(none())
 }
@@ -297,15 +285,24 @@ fn resume_reading(this: This<'_, Transport>) -> Result<Ref> {
     let stream = this.stream()?;
     if !stream.is_closing() && !stream.is_reading() {
         stream.resume_reading();
-        log_if_debugging(this, "%r resumes reading")?;
+        log_if_debugging(&this.event_loop, this.object(), "%r resumes reading")?;
     }
     Ok(none())
 }
 
-pub(super) fn log_if_debugging(this: This<'_, Transport>, message: &str) -> Result<()> {
+/// asyncio's transports fail to schedule their end on a closed loop.
+pub(super) fn check_loop(event_loop: &Slot) -> Result<()> {
+    match event_loop.get().as_deref().and_then(Loop::of) {
+        Some(event_loop) => event_loop.engine().map(drop),
+        None => Ok(()),
+    }
+}
+
+/// What asyncio's transports log of themselves in debug mode.
+pub(super) fn log_if_debugging(event_loop: &Slot, transport: &Obj, message: &str) -> Result<()> {
     static LOG: Imported = Imported::new("velodrome._support", "log_debug");
-    if this.debugging() {
-        LOG.get()?.call(&[&*string(message)?, this.object()])?;
+    if event_loop.get().as_deref().and_then(Loop::of).is_some_and(|event_loop| event_loop.debug()) {
+        LOG.get()?.call(&[&*string(message)?, transport])?;
     }
     Ok(())
 }
