@@ -147,6 +147,8 @@ def check_tools(options: argparse.Namespace) -> None:
 def main() -> None:
     options = parse()
     check_tools(options)
+    # Each peer lies in its environment with its bytecode, as a user's does: our package gets some, too.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     bench = peers.prepare(options.python, options.velodrome_path, options.load)
     options.loops = options.loops or peers.loops(bench.python)
     began = datetime.datetime.now(datetime.UTC)
