@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import contextvars
 import gc
+import socket
 import sys
 import weakref
 
@@ -92,6 +93,27 @@ class TestContexts:
         assert seen == ["unset"]
         assert kept[0][VARIABLE] == "kept"
 
+    def test_a_callback_that_is_scheduled_from_within_another_context_runs_in_a_copy_of_that(self, loop):
+        seen = []
+
+        def look():
+            seen.append(VARIABLE.get())
+
+        def begin():
+            other = contextvars.copy_context()
+            loop.call_soon(look)
+            other.run(VARIABLE.set, "other")
+            other.run(loop.call_soon, look)
+            other.run(lambda: contextvars.Context().run(loop.call_soon, look))
+            other.run(loop.call_later, 0, look)
+            VARIABLE.set("here")
+            loop.call_soon(look)
+
+        in_a_run(loop, begin)
+        loop.call_later(0.001, loop.stop)
+        loop.run_forever()
+        assert sorted(seen) == ["here", "other", "other", "unset", "unset"]
+
     @pytest.mark.parametrize("then", ["waits", "stops", "closes"])
     def test_a_loop_with_nothing_to_do_keeps_no_values_alive(self, loop, then):
         class Value:
@@ -165,6 +187,83 @@ class TestContexts:
 
         run(main())
         assert seen == [(b"1", "unset")] * 2 + [(b"2", "1")] * 2
+
+
+class TestMessages:
+    """The bytes object of a message that nobody has kept may come again with the next one in it."""
+
+    MESSAGES = (b"abcd", b"efgh", b"ijk", b"lmnop", b"q", b"rs" * 600, b"tu" * 590, b"v" * 70_000, b"wxyz")
+
+    def exchange(self, run, loop, received):
+        """Send each message when the one before has arrived."""
+
+        async def main():
+            near, far = socket.socketpair()
+            transport, _ = await loop.create_connection(lambda: received, sock=near)
+            far.setblocking(False)
+            for count, message in enumerate(self.MESSAGES, 1):
+                await loop.sock_sendall(far, message)
+                sent = sum(map(len, self.MESSAGES[:count]))
+                await until(lambda sent=sent: received.length == sent)
+            far.close()
+            transport.close()
+
+        run(main())
+
+    @pytest.mark.parametrize("keep", [bytes, memoryview, lambda data: iter([data]), lambda data: {data: 1}])
+    @pytest.mark.parametrize("every", [1, 2, 3])
+    def test_what_a_protocol_keeps_stays_as_it_was(self, run, loop, keep, every):
+        class Received(asyncio.Protocol):
+            def __init__(self):
+                self.length, self.count, self.kept = 0, 0, []
+
+            def data_received(self, data):
+                self.length += len(data)
+                self.count += 1
+                if not self.count % every:
+                    self.kept.append((keep(data), bytes(bytearray(data))))
+
+        received = Received()
+        self.exchange(run, loop, received)
+        assert received.kept
+        for kept, copy in received.kept:
+            found = kept if isinstance(kept, (bytes, memoryview)) else next(iter(kept))
+            assert bytes(found) == copy
+
+    def test_each_is_bytes_in_every_way(self, run, loop):
+        wrong = []
+
+        class Received(asyncio.Protocol):
+            length = 0
+
+            def data_received(self, data):
+                self.length += len(data)
+                copy = bytes(bytearray(data))
+                facts = (type(data), len(data), hash(data), data, data + b"!", sys.getsizeof(data), {data: 1})
+                if facts != (bytes, len(copy), hash(copy), copy, copy + b"!", sys.getsizeof(copy), {copy: 1}):
+                    wrong.append(data)
+
+        self.exchange(run, loop, Received())
+        assert not wrong
+
+    def test_what_a_failure_shows_stays_as_it_was(self, run, loop, errors):
+        class Fails(asyncio.Protocol):
+            def data_received(self, data):
+                raise ValueError(data)
+
+        async def main():
+            seen = []
+            loop.set_exception_handler(lambda loop, context: seen.append(context["exception"]))
+            for message in (b"first", b"other"):
+                near, far = socket.socketpair()
+                await loop.create_connection(Fails, sock=near)
+                far.send(message)
+                before = len(seen)
+                await until(lambda before=before: len(seen) > before)
+                far.close()
+            return [error.args for error in seen]
+
+        assert run(main()) == [(b"first",), (b"other",)]
 
 
 class Cycle:

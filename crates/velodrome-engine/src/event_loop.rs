@@ -125,11 +125,18 @@ impl EventLoop {
 
     /// Phase 3: queue what other threads sent, then what the wait found.
     pub fn dispatch(&self) {
+        if self.inbox.has_rung() {
+            self.queue_arrivals();
+        }
+        self.hub.reactor.dispatch(&self.hub.ready);
+    }
+
+    #[inline(never)]
+    fn queue_arrivals(&self) {
         let mut arrivals = self.arrivals.take();
         self.inbox.drain(&mut arrivals);
         arrivals.drain(..).for_each(|arrival| self.hub.ready.push(arrival.into_inner()));
         self.arrivals.replace(arrivals);
-        self.hub.reactor.dispatch(&self.hub.ready);
     }
 
     /// Phase 4: queue the timers that are due.

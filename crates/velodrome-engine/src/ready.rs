@@ -226,6 +226,7 @@ impl ReadyQueue {
     }
 
     /// Put a callback at the end.
+    #[inline]
     pub fn push(&self, runnable: Runnable) {
         self.queue.borrow_mut().push_back(runnable);
     }

@@ -77,10 +77,17 @@ impl<T: Send> Inbox<T> {
         }
     }
 
+    /// Whether anything came since the last [`Self::drain`].
+    #[inline]
+    #[must_use]
+    pub fn has_rung(&self) -> bool {
+        self.signalled.load(Ordering::Acquire)
+    }
+
     /// Moves all items to the end of `into`, oldest first, and silences the bell. For the loop's thread.
     #[inline]
     pub fn drain(&self, into: &mut Vec<T>) {
-        if self.signalled.load(Ordering::Acquire) {
+        if self.has_rung() {
             self.answer(into);
         }
     }

@@ -45,7 +45,7 @@ fn native_types() -> [TypeEntry; 14] {
 }
 
 /// Learn what shortcuts stand on: how the steps and wake-ups of C tasks look, where contexts keep their variables,
-/// whether servers keep their transports in a weak set. What is learnt belongs to the main interpreter: in another one
+/// whether bytes objects can be used again, whether servers keep their transports in a weak set. What is learnt belongs to the main interpreter: in another one
 /// the import fails.
 #[pyfunction]
 fn learn(step: &Bound<'_, PyAny>, wakeup: &Bound<'_, PyAny>, servers: bool) -> PyResult<()> {
@@ -55,6 +55,7 @@ fn learn(step: &Bound<'_, PyAny>, wakeup: &Bound<'_, PyAny>, servers: bool) -> P
     native::server::learn(servers);
     native::scheduling::learn(Obj::of(step), Obj::of(wakeup));
     kit::context::learn();
+    kit::recycled::learn();
     Ok(())
 }
 
@@ -64,6 +65,7 @@ fn unlearn() {
     native::server::learn(false);
     native::scheduling::unlearn();
     kit::context::unlearn();
+    kit::recycled::unlearn();
 }
 
 /// Learn which subclass of `Loop` nearly every loop is.

@@ -212,9 +212,18 @@ impl<'a> Args<'a> {
         self.positional.get(index).map(|&ptr| unsafe { Obj::from_ptr(ptr) })
     }
 
-    /// A positional argument that must be there.
+    /// An argument that must be there.
+    #[inline]
     pub(crate) fn required(self, index: usize, method: &str, name: &str) -> Result<&'a Obj> {
-        self.get(index).or_else(|| self.named(name)).ok_or_else(|| {
+        match self.get(index) {
+            Some(argument) => Ok(argument),
+            None => self.required_by_name(method, name),
+        }
+    }
+
+    #[cold]
+    fn required_by_name(self, method: &str, name: &str) -> Result<&'a Obj> {
+        self.named(name).ok_or_else(|| {
             type_error(&format!("{method}() missing 1 required positional argument: '{name}'"))
         })
     }
@@ -227,7 +236,18 @@ impl<'a> Args<'a> {
     }
 
     /// The keyword `name`, or None. Any other raises, but for those of `others`, which [`Self::required`] reads.
+    #[inline]
     pub(crate) fn only_keyword(self, method: &str, name: &Obj, others: &[&str]) -> Result<Option<&'a Obj>> {
+        match *self.keywords {
+            [] => Ok(None),
+            // The compiler of CPython interns the names of keywords.
+            // SAFETY: the caller keeps its arguments alive during the call.
+            [value] if self.keyword_name(0).is(name) => Ok(Some(unsafe { Obj::from_ptr(value) })),
+            _ => self.one_of_keywords(method, name, others),
+        }
+    }
+
+    fn one_of_keywords(self, method: &str, name: &Obj, others: &[&str]) -> Result<Option<&'a Obj>> {
         let mut found = None;
         for (index, &value) in self.keywords.iter().enumerate() {
             let given = self.keyword_name(index);

@@ -11,6 +11,7 @@
 //! Send nor Sync, so it cannot leave by accident. SAFETY lines below say "attached" for short.
 #![allow(unsafe_code, reason = "this folder is the binding's quarantine for unsafe code")]
 
+mod bound;
 pub(crate) mod buffer;
 pub(crate) mod bytearrays;
 mod calls;
@@ -24,6 +25,7 @@ pub(crate) mod module;
 pub(crate) mod names;
 pub(crate) mod object;
 pub(crate) mod openssl;
+pub(crate) mod recycled;
 pub(crate) mod runnables;
 pub(crate) mod sets;
 #[cfg(Py_3_12)]

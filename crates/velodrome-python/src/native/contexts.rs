@@ -8,7 +8,9 @@
 
 use std::cell::Cell;
 
-use crate::kit::context::{copy, copy_current, variables};
+use pyo3::ffi;
+
+use crate::kit::context::{copy, copy_current, current_variables, variables};
 use crate::kit::object::{Ref, Result, Slot};
 use crate::kit::types::Visit;
 
@@ -22,6 +24,8 @@ pub(crate) enum Copied {
 #[derive(Default)]
 pub(crate) struct Contexts {
     snapshot: Slot,
+    /// The snapshot's, which nobody changes.
+    variables: Cell<usize>,
     /// Made from the snapshot, to run in.
     runner: Slot,
 }
@@ -64,7 +68,19 @@ impl Contexts {
     }
 
     /// The current context, copied.
+    #[inline]
     pub(crate) fn copy_current(&self) -> Result<Copied> {
+        // Nearly always, and then not even a copy to compare with is made.
+        if let Some(now) = current_variables()
+            && let Some(snapshot) = self.snapshot.get()
+            && self.variables.get() == now
+        {
+            return Ok(Copied::Snapshot(snapshot));
+        }
+        self.take_snapshot()
+    }
+
+    fn take_snapshot(&self) -> Result<Copied> {
         let made = copy_current()?;
         let Some(now) = variables(&made) else { return Ok(Copied::Own(made)) };
         if let Some(snapshot) = self.snapshot.get()
@@ -72,8 +88,17 @@ impl Contexts {
         {
             return Ok(Copied::Snapshot(snapshot));
         }
+        self.variables.set(now);
         drop((self.runner.take(), self.snapshot.replace(Some(made.clone()))));
         Ok(Copied::Snapshot(made))
+    }
+
+    /// A context to run in for whoever has a snapshot and will not be seen to: the one that is used again, if `snapshot`
+    /// is the newest.
+    #[inline]
+    pub(crate) fn runner_for(&self, snapshot: *mut ffi::PyObject) -> Option<Ref> {
+        let runner = self.runner.get().filter(|_| self.snapshot.as_ptr() == snapshot)?;
+        (runner.count() == 2 && variables(&runner) == Some(self.variables.get())).then_some(runner)
     }
 
     /// A context with a snapshot's variables that nobody else runs in, or will. The caller gives its own reference up.
@@ -82,11 +107,7 @@ impl Contexts {
             // The last one who has it may run in it.
             return if snapshot.count() == 1 { Ok(snapshot) } else { copy(&snapshot) };
         }
-        if let Some(runner) = self.runner.get()
-            // Ours, and the one just taken.
-            && runner.count() == 2
-            && variables(&runner) == variables(&snapshot)
-        {
+        if let Some(runner) = self.runner_for(snapshot.as_ptr()) {
             return Ok(runner);
         }
         let made = copy(&snapshot)?;

@@ -20,8 +20,9 @@ use crate::kit::context;
 use crate::kit::methods::Args;
 use crate::kit::names::Name;
 use crate::kit::object::{
-    Backref, Obj, Raised, Ref, Result, Slot, bytes, clear_raised, none, os_error, take_raised, tuple_item,
+    Backref, Obj, Raised, Ref, Result, Slot, clear_raised, none, os_error, take_raised, tuple_item,
 };
+use crate::kit::recycled;
 use crate::kit::types::{This, new_object};
 
 static DATAGRAM_RECEIVED: Name = Name::new("datagram_received");
@@ -117,13 +118,14 @@ impl DatagramProtocol for Host {
 
     fn datagram_received(&self, data: &[u8], sender: &Peer) {
         self.with(|this| {
-            let (Ok(data), Ok(sender)) = (bytes(data), this.senders.shown(sender)) else {
+            let (Ok(data), Ok(sender)) = (recycled::bytes(data), this.senders.shown(sender)) else {
                 return no_memory(this);
             };
             let args = [&*data, &*sender];
             if call(&this.read_context, &this.protocol, &DATAGRAM_RECEIVED, &args).is_err() {
                 received_failed(this, &DATAGRAM_RECEIVED, &args);
             }
+            recycled::give_back(data);
         });
     }
 

@@ -68,8 +68,16 @@ pub(crate) fn anyone_debugging() -> bool {
 }
 
 /// Whether the running loop is in debug mode.
+#[inline]
 pub(crate) fn debugging() -> bool {
-    anyone_debugging() && DEBUGGING.get()
+    anyone_debugging() && debugging_here()
+}
+
+/// Apart, because the compiler would look up the thread's own variable before the other is read.
+#[cold]
+#[inline(never)]
+fn debugging_here() -> bool {
+    DEBUGGING.get()
 }
 
 /// A loop's debug mode was switched, or the loop goes.

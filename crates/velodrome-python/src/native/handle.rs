@@ -66,6 +66,7 @@ pub(crate) struct State {
 
 impl Callback {
     /// `args` are borrowed; the context is copied from the current one if none is given.
+    #[inline(always)]
     pub(super) fn new(
         event_loop: This<'_, Loop>,
         callback: &Obj,
@@ -96,6 +97,7 @@ impl Callback {
         Ok((this, state))
     }
 
+    #[inline]
     fn keep(&self, args: &[*mut pyo3::ffi::PyObject]) -> Result<u8> {
         if args.len() > INLINE {
             self.args[0].set(tuple(args)?);
@@ -155,6 +157,7 @@ impl<'a> Core<'a> {
     }
 
     /// The context of its own; None once the handle is cleared.
+    #[inline(never)]
     fn context(self) -> Result<Option<Ref>> {
         if !self.state.snapshot.get() {
             return Ok(self.callback.context.get());
@@ -165,16 +168,34 @@ impl<'a> Core<'a> {
         Ok(self.callback.context.get())
     }
 
+    /// The context that is used again, if that is what to run in. From now on it is the handle's own.
+    #[inline]
+    fn runner(self) -> Option<Ref> {
+        if !self.state.snapshot.get() {
+            return None;
+        }
+        let find =
+            |event_loop: &Obj| Loop::of(event_loop)?.contexts.runner_for(self.callback.context.as_ptr());
+        let runner = self.callback.event_loop.with(find)??;
+        self.state.snapshot.set(false);
+        self.callback.context.set(runner.clone());
+        Some(runner)
+    }
+
+    #[inline]
     fn call(self) -> Result<Ref> {
-        let (Some(callback), Some(context)) = (self.callback.callback.get(), self.context()?) else {
-            return Ok(none());
-        };
+        let Some(callback) = self.callback.callback.get() else { return Ok(none()) };
+        if let Some(runner) = self.runner() {
+            return context::within(&runner, || self.call_plain(&callback));
+        }
+        let Some(context) = self.context()? else { return Ok(none()) };
         if !context::is_context(&context) {
             return self.call_through(&context, &callback);
         }
         context::within(&context, || self.call_plain(&callback))
     }
 
+    #[inline]
     fn call_plain(self, callback: &Obj) -> Result<Ref> {
         match usize::from(self.state.count.get()) {
             count if count > INLINE => callback.call_tuple(&self.callback.args[0].get_or_none()),
@@ -440,6 +461,7 @@ fn cancel_timer(this: This<'_, TimerHandle>) -> Result<Ref> {
 /// An object for a handle that the loop is going to hold until it has run. While the loop runs it is no garbage, and
 /// nor is what it holds, so the collector need not look at it; it is shown to the collector when it leaves the loop and
 /// somebody else has it (`kit/runnables.rs`), or when the loop stops (`native/running.rs`).
+#[inline]
 fn new_held<T: Native>(event_loop: This<'_, Loop>, value: T) -> Result<Ref> {
     if event_loop.holds_untracked() { new_untracked(value) } else { new_object(value) }
 }

@@ -128,7 +128,9 @@ fn call_soon_threadsafe(this: This<'_, Loop>, args: Args<'_>) -> Result<Ref> {
 pub(crate) fn push_from_anywhere(this: This<'_, Loop>, runnable: Runnable) -> Result<()> {
     let engine = this.engine()?;
     engine.hub().ready.push(runnable);
-    if !this.on_own_thread() {
+    // Held too by the loop when it answers the bell, the lock orders that as well: in a burst only the first one rings,
+    // and the others need not even find out which thread they are on.
+    if !engine.inbox().has_rung() && !this.on_own_thread() {
         engine.inbox().wake();
     }
     Ok(())

@@ -16,12 +16,12 @@ use super::transport::{Transport, log_if_debugging, wake_empty_waiter};
 use super::{dispatch, extra, reader, watching};
 use crate::kit::names::{Imported, Name};
 use crate::kit::object::{
-    Backref, Obj, Raised, Ref, Result, Slot, bytes, clear_raised, long, none, os_error, raise_os_error,
+    Backref, Obj, Raised, Ref, Result, Slot, clear_raised, long, none, os_error, raise_os_error,
     raised_to_leave, runtime_error, take_raised, with_raised_aside,
 };
 use crate::kit::types::{This, new_object};
 use crate::kit::weak;
-use crate::kit::{buffer, context};
+use crate::kit::{buffer, context, recycled};
 
 pub(super) static CONNECTION_MADE: Name = Name::new("connection_made");
 static DATA_RECEIVED: Name = Name::new("data_received");
@@ -165,10 +165,11 @@ fn read_failed(this: This<'_, Transport>, message: &str) {
     }
 }
 
-fn deliver(this: This<'_, Transport>, data: &Obj) {
-    if call_in(this, &this.read_context, &DATA_RECEIVED, &[data]).is_err() {
+fn deliver(this: This<'_, Transport>, data: Ref) {
+    if call_in(this, &this.read_context, &DATA_RECEIVED, &[&data]).is_err() {
         read_failed(this, "Fatal error: protocol.data_received() call failed.");
     }
+    recycled::give_back(data);
 }
 
 /// For a stream reader straight into its buffer; for anybody else as a bytes object that is to be delivered.
@@ -179,7 +180,7 @@ fn take_in(this: This<'_, Transport>, data: &[u8]) -> Result<Option<Ref>> {
     {
         return Ok(None);
     }
-    bytes(data).map(Some)
+    recycled::bytes(data).map(Some)
 }
 
 fn receive_bytes(this: This<'_, Transport>, recv: Recv<'_>) -> Received {
@@ -192,7 +193,7 @@ fn receive_bytes(this: This<'_, Transport>, recv: Recv<'_>) -> Received {
     });
     match data {
         None => return Received::from_io(received),
-        Some(Ok(Some(data))) => deliver(this, &data),
+        Some(Ok(Some(data))) => deliver(this, data),
         Some(Ok(None)) => {}
         Some(Err(Raised)) => read_failed(this, "Fatal error: protocol.data_received() call failed."),
     }

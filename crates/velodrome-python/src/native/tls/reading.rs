@@ -6,7 +6,8 @@ use super::state::Phase;
 use super::writing;
 use crate::kit::buffer::{View, exact_bytes};
 use crate::kit::names::{Imported, Name};
-use crate::kit::object::{Obj, Raised, Ref, Result, bytes, index, long, none, runtime_error};
+use crate::kit::object::{Obj, Raised, Ref, Result, index, long, none, runtime_error};
+use crate::kit::recycled;
 use crate::kit::types::This;
 use crate::kit::weak;
 use crate::native::reader;
@@ -159,7 +160,7 @@ impl Gathered {
         match all {
             [] => Ok(Plain::Nothing),
             all if feed_native(this, all)? => Ok(Plain::Fed),
-            all => bytes(all).map(Plain::Object),
+            all => recycled::bytes(all).map(Plain::Object),
         }
     }
 }
@@ -207,7 +208,10 @@ fn read_copied(this: Protocol<'_>) -> Result<()> {
                 This::<SslProtocol>::of(&inner).ok_or(Raised)?.advance()?;
             }
         }
-        Plain::Object(data) => deliver(this, &data)?,
+        Plain::Object(data) => {
+            deliver(this, &data)?;
+            recycled::give_back(data);
+        }
     }
     if has_ended { ended(this) } else { Ok(()) }
 }
