@@ -236,9 +236,12 @@ sanitize:  ## the tests of engine and Rust face under AddressSanitizer (needs th
 		--target-dir '$(TARGET)/sanitize' -p velodrome-engine -p velodrome --lib --tests $(ARGS)
 
 .PHONY: bench-rust
-bench-rust:  ## the Rust face against tokio, compio and smol
+bench-rust:  ## the Rust face against tokio, compio and smol; ARGS=--write into RESULTS.md and its README
 	cargo build --release --manifest-path benchmarks/rust/Cargo.toml --target-dir '$(TARGET)/bench-rust'
-	python3 benchmarks/rust/run.py --program '$(TARGET)/bench-rust/release/velodrome-bench' $(ARGS)
+	cargo build --release -p velodrome-load
+	cc -O2 -o '$(TARGET)/bench-rust/floor' benchmarks/servers/floor.c
+	python3 benchmarks/rust/run.py --program '$(TARGET)/bench-rust/release/velodrome-bench' \
+		--load '$(TARGET)/release/velodrome-load' --floor '$(TARGET)/bench-rust/floor' $(ARGS)
 
 .PHONY: bench
 bench: need-python $(VENV)/.built  ## against asyncio, uvloop and others: the whole table

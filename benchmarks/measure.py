@@ -93,12 +93,12 @@ def instructions(dump: pathlib.Path) -> int:
     return int(re.findall(r"^(?:summary|totals): (\d+)", text, re.MULTILINE)[-1])
 
 
-def instructions_of_run(argv: Sequence[str], env: dict[str, str]) -> int:
+def instructions_of_run(argv: Sequence[str], env: dict[str, str], timeout: float | None = None) -> int:
     """User-space instructions of a whole process, from its first to its last."""
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder, "out")
         command = ["valgrind", "--tool=callgrind", "--quiet", f"--callgrind-out-file={out}", *argv]
-        subprocess.run(command, check=True, capture_output=True, env={**os.environ, **env})
+        subprocess.run(command, check=True, capture_output=True, env={**os.environ, **env}, timeout=timeout)
         return instructions(out)
 
 

@@ -1,136 +1,153 @@
 """The Rust face against tokio, compio and smol: `make bench-rust`.
 
-Runtimes run in turn, for some rounds, and of each the best is kept: noise only ever adds. Each row is a
-process of its own, which prints what its measured part cost (`src/main.rs`). Instructions are callgrind's,
-the difference between a run and one of twice the length, so that starting costs nothing.
-
-A row over the network is another kind: a server program for each runtime, driven by `../load`. It belongs
-into ROWS too, with a figure taken as `../experiment.py` takes it.
+Runtimes run in turn, for some rounds, and of each the best is kept: noise only ever adds. A workload is
+a process of its own, which prints what its measured part cost (`src/main.rs`); a row over the network is
+a server program driven by `../load`. System calls and instructions, which noise does not move, are
+counted once.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import datetime
 import json
+import os
 import pathlib
+import re
+import resource
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+sys.path.insert(1, str(pathlib.Path(__file__).parent.parent))
 
-from measure import instructions_of_run
-
-RUNTIMES = ["velodrome", "tokio", "compio", "smol"]
-RESULTS = pathlib.Path(__file__).parent.parent / "results" / "rust.md"
-HOW = (
-    "Made by `make bench-rust`: runtimes on one thread in turn, the best round of each; "
-    "tokio is `current_thread`. What each row does is in `benchmarks/rust/src/workloads.rs`; "
-    "`to tokio` is the share of its cost that Velodrome takes."
-)
+import tables
+from contest import BY_NAME, FLOOR, RUNTIMES, Any, Served
+from figures import Experiment, Programs
+from process import Failed
 
 
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """A workload of `src/workloads.rs`: how often, what is measured, what share of tokio's is the goal."""
-
-    name: str
-    title: str
-    count: int
-    goal: float
-    figure: str = "nanoseconds"
-    # How often under callgrind, where everything runs fifty times slower; 0 is not at all.
-    counted: int = 20_000
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
-ROWS = [
-    Row("spawn", "spawn a task and await it", 500_000, 0.60),
-    Row("spawn-many", "spawn 100, then await them", 500_000, 0.60),
-    Row("yield", "yield", 1_000_000, 0.70),
-    Row("wake", "wake from another task", 2_000_000, 0.60),
-    Row("wake-thread", "wake from another thread", 50_000, 0.90, counted=5_000),
-    Row("sleep-drop", "sleep, created and dropped", 1_000_000, 0.60),
-    Row("sleeping", "100,000 sleeping", 100_000, 0.60, counted=0),
-    Row("queue-1", "queue of 1, hand-over", 500_000, 0.50),
-    Row("queue-64", "queue of 64, hand-over", 2_000_000, 0.50),
-    Row("memory", "memory of a sleeping task, bytes", 100_000, 0.80, figure="bytes", counted=0),
-]
+# ---------------------------------------------------------------- measuring
 
 
-def measured(program: str, runtime: str, row: Row) -> float:
-    said = subprocess.run(
-        [program, runtime, row.name, str(row.count)], check=True, capture_output=True, text=True
-    )
-    return json.loads(said.stdout)[row.figure] / row.count
+def attempt(experiment: Experiment, what: Callable[[], dict]) -> dict:
+    """A failure is a result: it is kept with its reason, and the other runtimes go on."""
+    try:
+        return what()
+    except (Failed, OSError, subprocess.SubprocessError, ValueError, KeyError, ArithmeticError) as error:
+        say(f"    {experiment.runtime}: {error}")
+        return {"error": f"{type(error).__name__}: {error}"}
 
 
-def instructions(program: str, runtime: str, row: Row) -> float | None:
-    if not row.counted:
-        return None
-    once, twice = (
-        instructions_of_run([program, runtime, row.name, str(row.counted * times)], {}) for times in (1, 2)
-    )
-    return (twice - once) / row.counted
+def runtimes_of(row: Any) -> list[str]:
+    return [FLOOR, *RUNTIMES] if isinstance(row, Served) and row.floor else RUNTIMES
 
 
-def best(program: str, row: Row, rounds: int) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for _ in range(rounds):
-        for runtime in RUNTIMES:
-            figure = measured(program, runtime, row)
-            found[runtime] = min(figure, found.get(runtime, figure))
+def best(experiment: Experiment, kept: dict) -> dict:
+    """The better of what is kept and one round more. One failed round fails the row."""
+    if "error" in kept:
+        return kept
+    found = attempt(experiment, experiment.round)
+    return found if "error" in found or found["own"] < kept.get("own", float("inf")) else kept
+
+
+def measured(row: Any, programs: Programs, options: argparse.Namespace) -> dict[str, dict]:
+    say(f"{row.name}: {row.title}")
+    experiments = [Experiment(programs, row, runtime, options.seconds) for runtime in runtimes_of(row)]
+    found: dict[str, dict] = {experiment.runtime: {} for experiment in experiments}
+    for _ in range(options.rounds):
+        for experiment in experiments:
+            found[experiment.runtime] = best(experiment, found[experiment.runtime])
+    for experiment in experiments:
+        if "error" not in found[experiment.runtime]:
+            count(experiment, found[experiment.runtime], options)
     return found
 
 
-def verdict(row: Row, figures: dict[str, float]) -> str:
-    ratio = figures["velodrome"] / figures["tokio"]
-    others = min(figures["compio"], figures["smol"])
-    reached = "reached" if ratio <= row.goal else f"misses {row.goal:.2f}"
-    return reached if figures["velodrome"] <= others else f"{reached}, behind another ({others:.0f})"
+def count(experiment: Experiment, figures: dict, options: argparse.Namespace) -> None:
+    if options.calls:
+        figures |= attempt(experiment, experiment.system_calls)
+    if options.instructions:
+        figures |= attempt(experiment, experiment.instructions)
 
 
-def line(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+# ---------------------------------------------------------------- what it ran on
 
 
-def table(title: str, rows: list[tuple[Row, dict[str, float]]], with_goal: bool) -> str:
-    head = [title, *RUNTIMES, "to tokio", *(["goal", "verdict"] if with_goal else [])]
-    lines = [line(head), line(["---", *["---:"] * (len(head) - 1)])]
-    for row, figures in rows:
-        ratio = f"{figures['velodrome'] / figures['tokio']:.2f}"
-        cells = [row.title, *(f"{figures[runtime]:,.0f}" for runtime in RUNTIMES), ratio]
-        lines.append(line([*cells, *([f"{row.goal:.2f}", verdict(row, figures)] if with_goal else [])]))
-    return "\n".join(lines)
+def output(*argv: str) -> str:
+    said = subprocess.run(argv, cwd=tables.ROOT, capture_output=True, text=True, check=False)
+    return said.stdout.strip()
 
 
-def counted(program: str, rows: list[Row]) -> list[tuple[Row, dict[str, float]]]:
-    """What callgrind can count: not the rows in which time or memory is the point."""
-    found = []
-    for row in rows:
-        each = {runtime: instructions(program, runtime, row) for runtime in RUNTIMES}
-        known = {runtime: count for runtime, count in each.items() if count is not None}
-        if len(known) == len(RUNTIMES):
-            found.append((row, known))
-    return found
+def machine() -> str:
+    found = re.search(r"^model name\s*: (.*)$", pathlib.Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    system = os.uname()
+    processor = found[1] if found else system.machine
+    return f"{processor}, {os.cpu_count()} cores, {system.sysname} {system.release}"
+
+
+def versions() -> dict[str, str]:
+    locked = (tables.HERE / "Cargo.lock").read_text()
+    return dict(re.findall(rf'^name = "({"|".join(RUNTIMES)})"\nversion = "(.*)"$', locked, re.MULTILINE))
+
+
+# ---------------------------------------------------------------- the command
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--program", required=True, help="all runtimes, built in release mode")
+    parser.add_argument("--load", required=True, metavar="PROGRAM", help="the load generator")
+    parser.add_argument("--floor", required=True, metavar="PROGRAM", help="../servers/floor.c, compiled")
+    parser.add_argument(
+        "--rows", nargs="+", choices=list(BY_NAME), metavar="ROW", default=list(BY_NAME), help="only these"
+    )
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=0.8, help="how long a server is asked in a round")
+    parser.add_argument("--write", action="store_true", help="into RESULTS.md and the crate's README too")
+    parser.add_argument("--output", type=pathlib.Path, help="the figures as JSON, to look at")
+    parser.add_argument(
+        "--no-calls", dest="calls", action="store_false", help="do without strace, and its figures"
+    )
+    parser.add_argument(
+        "--no-instructions", dest="instructions", action="store_false", help="do without callgrind"
+    )
+    return parser.parse_args()
+
+
+def check_tools(options: argparse.Namespace) -> None:
+    wanted = ["strace"] * options.calls + ["valgrind", "vgdb"] * options.instructions
+    if missing := [tool for tool in wanted if not shutil.which(tool)]:
+        sys.exit(f"not installed: {', '.join(missing)}; there are --no-calls and --no-instructions")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--program", required=True, help="the benchmark, built in release mode")
-    parser.add_argument("--rows", nargs="*", default=[row.name for row in ROWS], help="only these")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--write", action="store_true", help="into benchmarks/results/rust.md too")
-    parser.add_argument("--no-instructions", action="store_true", help="do without callgrind")
-    arguments = parser.parse_args()
-    rows = [row for row in ROWS if row.name in arguments.rows]
-    costs = [(row, best(arguments.program, row, arguments.rounds)) for row in rows]
-    tables = [table("CPU of an operation, ns (or what the row says)", costs, with_goal=True)]
-    if not arguments.no_instructions:
-        tables.append(table("user-space instructions", counted(arguments.program, rows), with_goal=False))
-    text = "\n\n".join([HOW, *tables])
-    print(text)
-    if arguments.write:
-        RESULTS.write_text(text + "\n")
+    options = parse()
+    check_tools(options)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    programs = Programs(options.program, options.load, options.floor)
+    results = {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": output("git", "describe", "--always", "--dirty"),
+        "machine": machine(),
+        "versions": versions(),
+        "rounds": options.rounds,
+        "seconds": options.seconds,
+        "rows": {},
+    }
+    for name in options.rows:
+        results["rows"][name] = measured(BY_NAME[name], programs, options)
+    print(tables.section(results))
+    if options.output:
+        options.output.write_text(json.dumps(results, indent=1) + "\n")
+    if options.write:
+        tables.write(results)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,11 @@ pub(crate) fn spawn<F: Future<Output: 'static> + 'static>(future: F) -> impl Fut
     EXECUTOR.with(|executor| executor.spawn(future))
 }
 
+/// A task that goes on by itself.
+pub(crate) fn detach<F: Future<Output: 'static> + 'static>(future: F) {
+    EXECUTOR.with(|executor| executor.spawn(future)).detach();
+}
+
 pub(crate) async fn sleep(duration: Duration) {
     smol::Timer::after(duration).await;
 }
