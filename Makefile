@@ -49,7 +49,8 @@ PYTHON_CODE := python tests tools examples benchmarks
 # (A comma in the words would end them, an apostrophe the shell's.)
 say = @printf '\n\033[1m== %s\033[0m\n' '$(1)'
 # A loop that hangs with the GIL held hears no time-out of pytest's: this one aborts, and faulthandler says where it was.
-pytest = VELODROME_REQUIRED=1 timeout --foreground --signal ABRT 20m .venv/$(1)/bin/python -m pytest $(ARGS)
+# A shell without job control starts what it puts into the background deaf to Ctrl-C, and so would be all that tests start.
+pytest = VELODROME_REQUIRED=1 env --default-signal=INT timeout --foreground --signal ABRT 20m .venv/$(1)/bin/python -m pytest $(ARGS)
 path_of = $(patsubst $(1)=%,%,$(filter $(1)=%,$(PYTHONS)))
 
 .PHONY: help
@@ -176,12 +177,12 @@ format: need-python $(VENV)/.lint-tools  ## rustfmt and ruff put things right wh
 .PHONY: conformance
 conformance: build $(UVLOOP_VERSIONS:%=.venv/%/.uvloop-tests)  ## CPython's and uvloop's tests on our loop, each Python and driver
 	$(call say,The tests of CPython)
-	$(VENV)/bin/python tests/conformance/run_cpython.py velodrome --jobs 2 \
+	env --default-signal=INT $(VENV)/bin/python tests/conformance/run_cpython.py velodrome --jobs 2 \
 		$(VERSIONS:%=--python .venv/%/bin/python) \
 		$(foreach driver,$(or $(DRIVER),epoll portable),--driver $(driver)) $(ARGS)
 ifneq ($(UVLOOP_VERSIONS),)
 	$(call say,The tests of uvloop)
-	$(VENV)/bin/python tests/conformance/run_uvloop_suite.py velodrome --jobs 2 \
+	env --default-signal=INT $(VENV)/bin/python tests/conformance/run_uvloop_suite.py velodrome --jobs 2 \
 		$(UVLOOP_VERSIONS:%=--python .venv/%/bin/python) \
 		$(foreach driver,$(or $(DRIVER),epoll portable),--driver $(driver)) $(ARGS)
 endif
@@ -189,12 +190,12 @@ endif
 .PHONY: suites
 suites: need-python $(VENV)/.built $(VENV)-suites/.programs  ## the tests that tornado, anyio and uvicorn publish
 	$(call say,The tests of tornado + anyio + uvicorn)
-	$(VENV)-suites/bin/python tests/conformance/run_suites.py $(DRIVER:%=--driver %) $(ARGS)
+	env --default-signal=INT $(VENV)-suites/bin/python tests/conformance/run_suites.py $(DRIVER:%=--driver %) $(ARGS)
 
 .PHONY: ecosystem
 ecosystem: need-python $(VENV)/.built $(VENV)-ecosystem/.programs  ## other people's programs on our loop
 	$(call say,Programs from their published packages)
-	$(VENV)-ecosystem/bin/python tests/ecosystem/run.py $(ARGS)
+	env --default-signal=INT $(VENV)-ecosystem/bin/python tests/ecosystem/run.py $(ARGS)
 
 .PHONY: soak
 soak: need-python $(VENV)/.built  ## the tests that take minutes or thousands of descriptors, then mixed load for DURATION

@@ -55,7 +55,7 @@ def chosen_watcher() -> Any:
     """The child watcher that the program has set, or None."""
     if not child_watchers:
         return None
-    policy = events.get_event_loop_policy()
+    policy: Any = events.get_event_loop_policy()
     watcher = getattr(policy, "_watcher", None)
     if type(policy).get_child_watcher is not unix_events.DefaultEventLoopPolicy.get_child_watcher:
         with warnings.catch_warnings():
