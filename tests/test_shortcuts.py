@@ -230,6 +230,42 @@ class TestMessages:
             found = kept if isinstance(kept, (bytes, memoryview)) else next(iter(kept))
             assert bytes(found) == copy
 
+    @pytest.mark.parametrize("every", [1, 2, 5, 100])
+    def test_large_messages_are_what_was_sent(self, run, loop, every):
+        """Large ones are received into an object that comes again, too, until one is kept."""
+        messages = [bytes([65 + index % 26]) * (1 << 10 + index % 8) for index in range(120)]
+
+        class Received(asyncio.Protocol):
+            def __init__(self):
+                self.received, self.count, self.kept = bytearray(), 0, []
+
+            def data_received(self, data):
+                self.received += data
+                self.count += 1
+                assert data + b"!" == bytes(bytearray(data)) + b"!"
+                if not self.count % every:
+                    self.kept.append((data, bytes(bytearray(data)), hash(data)))
+
+        async def main():
+            server, client = socket.socketpair()
+            for side in (server, client):
+                side.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+                side.setblocking(False)
+            transport, received = await loop.create_connection(Received, sock=server)
+            sent = 0
+            for message in messages:
+                await loop.sock_sendall(client, message)
+                sent += len(message)
+                await until(lambda sent=sent: len(received.received) == sent)
+            client.close()
+            transport.close()
+            return received
+
+        received = run(main())
+        assert received.received == b"".join(messages)
+        for data, copy, number in received.kept:
+            assert (data, hash(data)) == (copy, number) and data.count(data[:1]) == len(data)
+
     def test_each_is_bytes_in_every_way(self, run, loop):
         wrong = []
 

@@ -83,14 +83,16 @@ pub(crate) fn fill(
 }
 
 /// The content of an exact `bytes`, which nobody can change; None for anything else.
+#[inline]
 pub(crate) fn exact_bytes(object: &Obj) -> Option<&[u8]> {
-    // SAFETY: alive; the content of a bytes object never moves.
+    // SAFETY: alive; the content of a bytes object never moves. Its fields are read as CPython's own macros do.
     unsafe {
         if ffi::PyBytes_CheckExact(object.as_ptr()) == 0 {
             return None;
         }
-        let data = ffi::PyBytes_AsString(object.as_ptr()).cast::<u8>();
-        Some(std::slice::from_raw_parts(data, ffi::PyBytes_Size(object.as_ptr()).cast_unsigned()))
+        let bytes = object.as_ptr().cast::<ffi::PyBytesObject>();
+        let data = (&raw const (*bytes).ob_sval).cast::<u8>();
+        Some(std::slice::from_raw_parts(data, (*bytes).ob_base.ob_size.cast_unsigned()))
     }
 }
 

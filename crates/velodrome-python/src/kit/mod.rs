@@ -26,6 +26,7 @@ pub(crate) mod names;
 pub(crate) mod object;
 pub(crate) mod openssl;
 pub(crate) mod recycled;
+pub(crate) mod roomy;
 pub(crate) mod runnables;
 pub(crate) mod sets;
 #[cfg(Py_3_12)]

@@ -13,6 +13,7 @@ use pyo3::ffi;
 
 use super::buffer::exact_bytes;
 use super::object::{self, Obj, Raised, Ref, Result, Slot, clear_raised};
+use super::roomy;
 
 /// What the loops of the process share.
 struct Spare(Slot);
@@ -45,15 +46,17 @@ pub(crate) fn bytes(data: &[u8]) -> Result<Ref> {
 /// Whoever was shown the object has returned.
 #[inline]
 pub(crate) fn give_back(bytes: Ref) {
-    if bytes.count() == 1 && KNOWN.load(Ordering::Relaxed) {
+    if KNOWN.load(Ordering::Relaxed) {
         keep(bytes);
     }
 }
 
 /// What a program's own `SSLObject.read` returned comes here, too.
+#[inline]
 fn keep(bytes: Ref) {
     let size = exact_bytes(&bytes).map_or(0, <[u8]>::len);
-    if (SMALLEST..=LARGEST).contains(&size) {
+    let free = bytes.count() == 1;
+    if !roomy::returned(&bytes, size, free) && free && (SMALLEST..=LARGEST).contains(&size) {
         SPARE.0.set(bytes);
     }
 }
@@ -69,11 +72,22 @@ fn refill(spare: &Obj, data: &[u8]) {
     let object = spare.as_ptr().cast::<ffi::PyBytesObject>();
     // SAFETY: an exact bytes object with room for data and the zero behind it; the only reference is the caller's.
     unsafe {
-        (*object).ob_base.ob_size = data.len().cast_signed();
+        (&raw mut (*object).ob_sval).cast::<u8>().copy_from_nonoverlapping(data.as_ptr(), data.len());
+        set_length(spare, data.len());
+    }
+}
+
+/// The bytes are in their place: make the object one of that length.
+///
+/// # Safety
+/// An exact bytes object that is nobody else's, with room for so much and the zero behind it.
+pub(super) unsafe fn set_length(bytes: &Obj, length: usize) {
+    let object = bytes.as_ptr().cast::<ffi::PyBytesObject>();
+    // SAFETY: the caller's promise.
+    unsafe {
+        (*object).ob_base.ob_size = length.cast_signed();
+        (&raw mut (*object).ob_sval).cast::<u8>().add(length).write(0);
         forget_hash(object);
-        let content = (&raw mut (*object).ob_sval).cast::<u8>();
-        content.copy_from_nonoverlapping(data.as_ptr(), data.len());
-        content.add(data.len()).write(0);
     }
 }
 
@@ -92,6 +106,7 @@ unsafe fn forget_hash(object: *mut ffi::PyBytesObject) {
 pub(crate) fn unlearn() {
     KNOWN.store(false, Ordering::Relaxed);
     drop(SPARE.0.take());
+    roomy::forget();
 }
 
 /// See it work once, on an object whose old hash is known.

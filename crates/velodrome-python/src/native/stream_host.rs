@@ -21,7 +21,7 @@ use crate::kit::object::{
 };
 use crate::kit::types::{This, new_object};
 use crate::kit::weak;
-use crate::kit::{buffer, context, recycled};
+use crate::kit::{buffer, context, recycled, roomy};
 
 pub(super) static CONNECTION_MADE: Name = Name::new("connection_made");
 static DATA_RECEIVED: Name = Name::new("data_received");
@@ -183,14 +183,27 @@ fn take_in(this: This<'_, Transport>, data: &[u8]) -> Result<Option<Ref>> {
     recycled::bytes(data).map(Some)
 }
 
+fn filled(received: &io::Result<usize>) -> Option<usize> {
+    received.as_ref().ok().copied().filter(|count| *count > 0)
+}
+
 fn receive_bytes(this: This<'_, Transport>, recv: Recv<'_>) -> Received {
     let Ok(stream) = this.stream() else { return Received::Nothing };
-    let (received, data) = stream.hub().with_scratch(|buffer| {
-        let received = recv(buffer);
-        let filled = received.as_ref().ok().filter(|count| **count > 0);
-        let data = filled.map(|count| take_in(this, &buffer[..*count]));
-        (received, data)
-    });
+    let (received, data) = match roomy::take() {
+        Some(mut roomy) if this.reader.is_empty() => {
+            let received = recv(roomy.memory());
+            let data = filled(&received).map(|count| match roomy.deliver(count) {
+                Some(whole) => Ok(Some(whole)),
+                None => take_in(this, &roomy.memory()[..count]),
+            });
+            (received, data)
+        }
+        _ => stream.hub().with_scratch(|buffer| {
+            let received = recv(buffer);
+            let data = filled(&received).map(|count| take_in(this, &buffer[..count]));
+            (received, data)
+        }),
+    };
     match data {
         None => return Received::from_io(received),
         Some(Ok(Some(data))) => deliver(this, data),
@@ -214,7 +227,7 @@ fn receive_secured(this: This<'_, Transport>, recv: Recv<'_>) -> Received {
     let Some(tls) = This::<SslProtocol>::of(&protocol) else { return Received::Nothing };
     let (received, fed) = stream.hub().with_scratch(|buffer| {
         let received = recv(buffer);
-        let fed = received.as_ref().ok().filter(|count| **count > 0).map(|count| tls.feed(&buffer[..*count]));
+        let fed = filled(&received).map(|count| tls.feed(&buffer[..count]));
         (received, fed)
     });
     let Some(fed) = fed else { return Received::from_io(received) };
