@@ -103,9 +103,9 @@ pub use net::server::Server;
 pub use net::streams::{Outcome, open_connection, open_unix_connection, start_server, start_unix_server};
 pub use process::{Process, create_subprocess};
 pub use protocol::{
-    AnyProtocol, BufferedProtocol, DatagramOptions, DatagramProtocol, DatagramTransport, Protocol,
-    ProtocolRef, Transport, create_connection, create_datagram_endpoint, create_server,
-    create_unix_connection, create_unix_server,
+    AnyProtocol, BufferedProtocol, DatagramAddress, DatagramOptions, DatagramProtocol, DatagramTransport,
+    Protocol, ProtocolRef, Transport, UnixDatagramOptions, create_connection, create_datagram_endpoint,
+    create_server, create_unix_connection, create_unix_datagram_endpoint, create_unix_server,
 };
 pub use runtime::{Builder, Runtime, run};
 pub use streams::error::ReadError;

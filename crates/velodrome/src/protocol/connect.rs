@@ -89,6 +89,16 @@ pub async fn create_unix_connection<P: AnyProtocol<K>, K: 'static>(
 /// Listen on `host` and `port` by TCP, and let `factory` make a protocol for each connection: `loop.create_server`. As
 /// [`start_server`](crate::start_server) otherwise; see [`Protocol`](crate::Protocol) for an example.
 ///
+/// ```
+/// # struct Silent;
+/// # impl velodrome::Protocol for Silent { fn data_received(&mut self, _: &[u8]) {} }
+/// # velodrome::run(async {
+/// let server = velodrome::create_server(|| Silent, "127.0.0.1", 0).await?;
+/// let (reader, writer) = velodrome::open_connection("127.0.0.1", server.local_addr()?.port()).await?;
+/// # std::io::Result::Ok(()) })??;
+/// # std::io::Result::Ok(())
+/// ```
+///
 /// # Errors
 /// As [`start_server`](crate::start_server).
 pub async fn create_server<P: AnyProtocol<K>, K: 'static>(
@@ -103,6 +113,17 @@ pub async fn create_server<P: AnyProtocol<K>, K: 'static>(
 /// `loop.create_unix_server`. As [`start_unix_server`](crate::start_unix_server) otherwise; see
 /// [`create_unix_connection`] for an example.
 ///
+/// ```
+/// # struct Silent;
+/// # impl velodrome::Protocol for Silent { fn data_received(&mut self, _: &[u8]) {} }
+/// # let path = std::env::temp_dir().join(format!("velodrome-doc-{}-protocols", std::process::id()));
+/// # velodrome::run(async {
+/// let server = velodrome::create_unix_server(|| Silent, &path).await?;
+/// let (reader, writer) = velodrome::open_unix_connection(&path).await?;
+/// # std::io::Result::Ok(()) })??;
+/// # std::io::Result::Ok(())
+/// ```
+///
 /// # Errors
 /// As [`start_unix_server`](crate::start_unix_server).
 pub async fn create_unix_server<P: AnyProtocol<K>, K: 'static>(
@@ -114,6 +135,18 @@ pub async fn create_unix_server<P: AnyProtocol<K>, K: 'static>(
 
 impl ConnectOptions {
     /// As [`create_connection`], with these choices.
+    ///
+    /// ```
+    /// # struct Silent;
+    /// # impl velodrome::Protocol for Silent { fn data_received(&mut self, _: &[u8]) {} }
+    /// # velodrome::run(async {
+    /// # let server = velodrome::start_server(|_, _| async {}, "127.0.0.1", 0).await?;
+    /// # let port = server.local_addr()?.port();
+    /// let options = velodrome::ConnectOptions::new().keepalive(true);
+    /// let (transport, silent) = options.create_connection(|| Silent, "127.0.0.1", port).await?;
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     ///
     /// # Errors
     /// As there.
@@ -130,6 +163,18 @@ impl ConnectOptions {
 
     /// As [`create_unix_connection`], with these choices.
     ///
+    /// ```
+    /// # struct Silent;
+    /// # impl velodrome::Protocol for Silent { fn data_received(&mut self, _: &[u8]) {} }
+    /// # let path = std::env::temp_dir().join(format!("velodrome-doc-{}-options-protocol", std::process::id()));
+    /// # velodrome::run(async {
+    /// # let server = velodrome::start_unix_server(|_, _| async {}, &path).await?;
+    /// let options = velodrome::ConnectOptions::new();
+    /// let (transport, silent) = options.create_unix_connection(|| Silent, &path).await?;
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
+    ///
     /// # Errors
     /// As there.
     pub async fn create_unix_connection<P: AnyProtocol<K>, K: 'static>(
@@ -145,6 +190,16 @@ impl ConnectOptions {
 
 impl ListenOptions {
     /// As [`create_server`], with these choices.
+    ///
+    /// ```
+    /// # struct Silent;
+    /// # impl velodrome::Protocol for Silent { fn data_received(&mut self, _: &[u8]) {} }
+    /// # velodrome::run(async {
+    /// let options = velodrome::ListenOptions::new().backlog(1024);
+    /// let server = options.create_server(|| Silent, "127.0.0.1", 0).await?;
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     ///
     /// # Errors
     /// As there.
@@ -163,6 +218,16 @@ impl ListenOptions {
     /// # Errors
     /// As there.
     // Nothing is awaited today; asyncio's is a coroutine, and so is its sister.
+    /// ```
+    /// # struct Silent;
+    /// # impl velodrome::Protocol for Silent { fn data_received(&mut self, _: &[u8]) {} }
+    /// # let path = std::env::temp_dir().join(format!("velodrome-doc-{}-options-server", std::process::id()));
+    /// # velodrome::run(async {
+    /// let options = velodrome::ListenOptions::new().cleanup_socket(true);
+    /// let server = options.create_unix_server(|| Silent, &path).await?;
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub async fn create_unix_server<P: AnyProtocol<K>, K: 'static>(
         &self,
         factory: impl Fn() -> P + 'static,

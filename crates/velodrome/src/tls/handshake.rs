@@ -31,6 +31,15 @@ enum Side {
 impl Tls {
     /// As the client, of a server that can prove to be `name`: a host's name or its address.
     ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// use velodrome::tls::{Tls, rustls};
+    ///
+    /// fn to_example(config: Arc<rustls::ClientConfig>) -> std::io::Result<Tls> {
+    ///     Tls::client(config, "example.org")
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// `InvalidInput` if it is neither.
     pub fn client(config: Arc<ClientConfig>, name: &str) -> io::Result<Self> {
@@ -41,6 +50,15 @@ impl Tls {
     }
 
     /// As the server.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// use velodrome::tls::{Tls, rustls};
+    ///
+    /// fn as_server(config: Arc<rustls::ServerConfig>) -> Tls {
+    ///     Tls::server(config)
+    /// }
+    /// ```
     #[must_use]
     pub fn server(config: Arc<ServerConfig>) -> Self {
         Self(Side::Server(config))
@@ -68,6 +86,16 @@ impl fmt::Debug for Tls {
 }
 
 /// What the two sides have agreed upon: what [`start_tls`](crate::StreamWriter::start_tls) returns.
+///
+/// ```
+/// use velodrome::tls::{Handshake, Tls};
+///
+/// async fn secure(writer: &velodrome::StreamWriter, tls: Tls) -> std::io::Result<()> {
+///     let handshake: Handshake = writer.start_tls(tls).await?;
+///     println!("{:?}, {} certificates", handshake.protocol_version, handshake.peer_certificates.len());
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Handshake {

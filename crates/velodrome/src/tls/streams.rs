@@ -99,6 +99,16 @@ where
 impl ConnectOptions {
     /// As [`open_tls_connection`], with these choices. Feature `tls`.
     ///
+    /// ```no_run
+    /// # use std::{io, sync::Arc};
+    /// # fn config() -> Arc<velodrome::tls::rustls::ClientConfig> { todo!() }
+    /// # velodrome::run(async {
+    /// let options = velodrome::ConnectOptions::new().keepalive(true);
+    /// let (reader, writer) = options.open_tls_connection("example.org", 443, config()).await?;
+    /// # io::Result::Ok(()) })??;
+    /// # io::Result::Ok(())
+    /// ```
+    ///
     /// # Errors
     /// As there.
     pub async fn open_tls_connection(
@@ -116,6 +126,16 @@ impl ConnectOptions {
 
 impl ListenOptions {
     /// As [`start_tls_server`], with these choices. Feature `tls`.
+    ///
+    /// ```no_run
+    /// # use std::{io, sync::Arc};
+    /// # fn config() -> Arc<velodrome::tls::rustls::ServerConfig> { todo!() }
+    /// # velodrome::run(async {
+    /// let options = velodrome::ListenOptions::new().backlog(1024);
+    /// let server = options.start_tls_server(|_, _| async {}, "", 443, config()).await?;
+    /// # io::Result::Ok(()) })??;
+    /// # io::Result::Ok(())
+    /// ```
     ///
     /// # Errors
     /// As there.
