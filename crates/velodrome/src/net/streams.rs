@@ -290,7 +290,7 @@ impl<E: Into<Box<dyn Error>>> Outcome for Result<(), E> {
     }
 }
 
-fn conclude(outcome: impl Outcome, peer: &Peer) {
+pub(crate) fn conclude(outcome: impl Outcome, peer: &Peer) {
     if let Some(error) = outcome.into_error()
         && let Some(local) = local::current()
     {

@@ -13,6 +13,7 @@ use velodrome_engine::transport::stream::{Descriptor, Stream};
 use super::host::{Host, ProtocolRef};
 use super::kinds::AnyProtocol;
 use super::transport::Transport;
+use crate::channel::Channel;
 use crate::clients::Client;
 use crate::local::{self, Local};
 use crate::net::door::Serve;
@@ -240,14 +241,17 @@ impl ListenOptions {
 
 fn serve<P: AnyProtocol<K>, K: 'static>(factory: impl Fn() -> P + 'static) -> Rc<Serve> {
     Rc::new(move |local, socket, peer, client| {
-        // A panic in it is one connection's affair.
-        let protocol = catch_unwind(AssertUnwindSafe(&factory))
-            .map_err(|_| io::Error::other("the protocol factory panicked"))?;
+        let protocol = call_factory(&factory)?;
         open(local, protocol, socket, peer, Some(client)).map(drop)
     })
 }
 
-type Opened<P, K> = (Rc<Stream>, Rc<Host<P, K>>);
+/// A panic in it is one connection's affair.
+pub(super) fn call_factory<P>(factory: impl Fn() -> P) -> io::Result<P> {
+    catch_unwind(AssertUnwindSafe(factory)).map_err(|_| io::Error::other("the protocol factory panicked"))
+}
+
+type Opened<C, P, K> = (Rc<C>, Rc<Host<P, K>>);
 
 fn open<P: AnyProtocol<K>, K: 'static>(
     local: &Rc<Local>,
@@ -255,16 +259,29 @@ fn open<P: AnyProtocol<K>, K: 'static>(
     socket: OwnedFd,
     peer: Peer,
     client: Option<Client>,
-) -> io::Result<Opened<P, K>> {
+) -> io::Result<Opened<Stream, P, K>> {
+    open_over(local, protocol, socket, peer, client, |stream, _host| stream)
+}
+
+/// A connection whose protocol writes to what `channel` makes of the stream, and perhaps puts in between.
+pub(super) fn open_over<P: AnyProtocol<K>, K: 'static, C: Channel + 'static>(
+    local: &Rc<Local>,
+    protocol: P,
+    socket: OwnedFd,
+    peer: Peer,
+    client: Option<Client>,
+    channel: impl FnOnce(Rc<Stream>, Rc<Host<P, K>>) -> Rc<C>,
+) -> io::Result<Opened<C, P, K>> {
     let host = Host::new(local, protocol, peer, client);
     let stream = Stream::new(local.hub(), Descriptor::Owned(socket), Rc::clone(&host) as Rc<_>);
+    let channel = channel(Rc::clone(&stream), Rc::clone(&host));
     if let Err(error) = stream.start() {
         // It holds the host, and no report of a loss will come to part them.
         stream.discard();
         return Err(error);
     }
-    host.attach(Rc::clone(&stream) as Rc<_>);
-    Ok((stream, host))
+    host.attach(Rc::clone(&channel) as Rc<_>);
+    Ok((channel, host))
 }
 
 /// The connection of a client, once its protocol knows.

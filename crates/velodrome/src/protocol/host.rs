@@ -114,11 +114,13 @@ impl<P: AnyProtocol<K>, K: 'static> Host<P, K> {
 
     fn end(&self, error: Option<io::Error>) {
         let channel = self.channel.take();
-        if !self.made.replace(true) {
+        self.lender.take_owed();
+        if self.made.replace(true) {
+            self.call("connection_lost", |protocol| protocol.lost(error));
+        } else {
+            // It was never told of the connection: a handshake failed, or the loop ended.
             self.waiter.wake();
         }
-        self.lender.take_owed();
-        self.call("connection_lost", |protocol| protocol.lost(error));
         drop((channel, self.client.take()));
     }
 }

@@ -10,6 +10,8 @@ mod datagrams;
 mod host;
 mod kinds;
 mod lender;
+#[cfg(feature = "tls")]
+pub(crate) mod securing;
 mod transport;
 
 use std::io;

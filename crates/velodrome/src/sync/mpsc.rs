@@ -208,3 +208,8 @@ impl<T> fmt::Debug for Receiver<T> {
         f.debug_struct("Receiver").field("items", &self.0.lock().items.len()).finish()
     }
 }
+
+#[cfg(test)]
+#[cfg(loom)]
+#[path = "mpsc_model.rs"]
+mod model;

@@ -64,7 +64,7 @@ impl Tls {
         Self(Side::Server(config))
     }
 
-    pub(super) fn session(self) -> io::Result<Connection> {
+    pub(crate) fn session(self) -> io::Result<Connection> {
         let session = match self.0 {
             Side::Client(config, name) => ClientConnection::new(config, name).map(Connection::Client),
             Side::Server(config) => ServerConnection::new(config).map(Connection::Server),

@@ -218,18 +218,29 @@ impl StreamWriter {
         let connection = Rc::clone(&self.0);
         let layer = Layer::new(stream, tls.session()?, Rc::clone(&connection) as Rc<_>);
         connection.attach(Rc::clone(&layer) as Rc<_>);
-        let mut shaking = Shaking(Some(Rc::clone(&layer)));
+        let shaking = Shaking(Some(Rc::clone(&layer)));
         layer.begin(&connection.take_unread());
-        let shaken = timeout(PATIENCE, poll_fn(|cx| layer.poll_handshake(cx))).await?;
-        if shaken.is_ok() {
-            shaking.0 = None;
-        }
-        shaken
+        shaking.shake(&layer).await
     }
+}
+
+/// Until the handshake is over, which has begun or will by itself. Given up, or failed, the connection ends.
+pub(crate) async fn shake(layer: &Rc<Layer>) -> io::Result<Handshake> {
+    Shaking(Some(Rc::clone(layer))).shake(layer).await
 }
 
 /// A handshake that has not succeeded; the connection ends with it.
 struct Shaking(Option<Rc<Layer>>);
+
+impl Shaking {
+    async fn shake(mut self, layer: &Layer) -> io::Result<Handshake> {
+        let shaken = timeout(PATIENCE, poll_fn(|cx| layer.poll_handshake(cx))).await?;
+        if shaken.is_ok() {
+            self.0 = None;
+        }
+        shaken
+    }
+}
 
 impl Drop for Shaking {
     fn drop(&mut self) {

@@ -45,7 +45,7 @@ impl DatagramOptions {
         self
     }
 
-    /// Talk to this address only: nobody else is heard, and [`sendto`](DatagramTransport::sendto) needs no address.
+    /// Talk to this address only: nobody else is heard, and [`sendto`](crate::DatagramTransport::sendto) needs no address.
     ///
     /// ```
     /// let options = velodrome::DatagramOptions::new().remote_addr("127.0.0.1", 9999);
