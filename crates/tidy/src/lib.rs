@@ -10,6 +10,7 @@ pub mod source;
 pub mod budgets;
 pub mod dependencies;
 pub mod documents;
+pub mod examples;
 pub mod layers;
 pub mod names;
 pub mod platforms;
@@ -52,6 +53,7 @@ pub fn check(source: &source::Source) -> Vec<Finding> {
         findings.extend(names::modules_and_globs(source));
         findings.extend(budgets::functions(source));
         findings.extend(dependencies::futures(source));
+        findings.extend(examples::missing(source));
         findings.extend(platforms::cfgs(source));
         findings.extend(remarks::first_paragraph(source));
         findings.extend(unsafe_code::places(source));

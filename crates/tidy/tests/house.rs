@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use velodrome_tidy::source::{self, Source};
 use velodrome_tidy::{
-    Finding, budgets, dependencies, documents, layers, names, platforms, remarks, unsafe_code,
+    Finding, budgets, dependencies, documents, examples, layers, names, platforms, remarks, unsafe_code,
 };
 
 fn root() -> PathBuf {
@@ -68,6 +68,11 @@ fn names_say_something() {
     let sources = sources();
     let files = sources.iter().flat_map(|source| names::file(&source.path));
     none(files.chain(rust().iter().flat_map(names::modules_and_globs)));
+}
+
+#[test]
+fn what_is_public_is_shown() {
+    none(rust().iter().flat_map(examples::missing));
 }
 
 #[test]

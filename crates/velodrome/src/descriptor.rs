@@ -107,6 +107,16 @@ impl Source for Watch {
 impl<T: AsFd> AsyncFd<T> {
     /// Watch the descriptor of `inner`.
     ///
+    /// ```
+    /// # use std::os::unix::net::UnixStream;
+    /// # velodrome::run(async {
+    /// let (ours, _theirs) = UnixStream::pair()?;
+    /// ours.set_nonblocking(true)?;
+    /// let watched = velodrome::AsyncFd::new(ours)?;
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
+    ///
     /// # Errors
     /// `AlreadyExists` if somebody on this loop watches it. If no loop runs on this thread.
     pub fn new(inner: T) -> io::Result<Self> {
@@ -150,6 +160,19 @@ impl<T: AsFd> AsyncFd<T> {
 
     /// Wait until there is room to write, or the other end is gone, which a write will tell. Safe to give up.
     ///
+    /// ```
+    /// # use std::{io::Write, os::unix::net::UnixStream};
+    /// # velodrome::run(async {
+    /// # let (ours, _theirs) = UnixStream::pair()?;
+    /// # ours.set_nonblocking(true)?;
+    /// let ours = velodrome::AsyncFd::new(ours)?;
+    /// let ready = ours.writable().await?;
+    /// let sent = ready.try_io(|mut ours| ours.write(b"hello"));
+    /// # assert_eq!(sent.unwrap()?, 5);
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
+    ///
     /// # Errors
     /// As [`readable`](Self::readable).
     pub async fn writable(&self) -> io::Result<ReadyGuard<'_, T>> {
@@ -182,6 +205,19 @@ impl<T: AsFd> AsyncFd<T> {
 
     /// Do what reads, now or as soon as it does not say `WouldBlock`. Given up, it has read nothing.
     ///
+    /// ```
+    /// # use std::os::unix::net::UnixDatagram;
+    /// # velodrome::run(async {
+    /// # let (ours, theirs) = UnixDatagram::pair()?;
+    /// # ours.set_nonblocking(true)?;
+    /// # theirs.send(b"hello")?;
+    /// let (ours, mut buffer) = (velodrome::AsyncFd::new(ours)?, [0; 16]);
+    /// let count = ours.read_with(|ours| ours.recv(&mut buffer)).await?;
+    /// assert_eq!(&buffer[..count], b"hello");
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
+    ///
     /// # Errors
     /// What `read` says, and as [`readable`](Self::readable).
     pub async fn read_with<R>(&self, mut read: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
@@ -197,6 +233,17 @@ impl<T: AsFd> AsyncFd<T> {
 
     /// Do what writes, now or as soon as it does not say `WouldBlock`. Given up, it has written nothing.
     ///
+    /// ```
+    /// # use std::os::unix::net::UnixDatagram;
+    /// # velodrome::run(async {
+    /// # let (ours, theirs) = UnixDatagram::pair()?;
+    /// # ours.set_nonblocking(true)?;
+    /// let ours = velodrome::AsyncFd::new(ours)?;
+    /// assert_eq!(ours.write_with(|ours| ours.send(b"hello")).await?, 5);
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
+    ///
     /// # Errors
     /// What `write` says, and as [`readable`](Self::readable).
     pub async fn write_with<R>(&self, mut write: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
@@ -211,6 +258,16 @@ impl<T: AsFd> AsyncFd<T> {
     }
 
     /// What is inside.
+    ///
+    /// ```
+    /// # use std::os::unix::net::UnixDatagram;
+    /// # velodrome::run(async {
+    /// # let socket = UnixDatagram::unbound()?;
+    /// let socket = velodrome::AsyncFd::new(socket)?;
+    /// assert!(socket.get_ref().local_addr()?.is_unnamed());
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[must_use]
     pub fn get_ref(&self) -> &T {
         let Some(inner) = &self.inner else { unreachable!("only into_inner takes it, and self with it") };
@@ -218,6 +275,17 @@ impl<T: AsFd> AsyncFd<T> {
     }
 
     /// What is inside, watched no more.
+    ///
+    /// ```
+    /// # use std::os::unix::net::UnixDatagram;
+    /// # velodrome::run(async {
+    /// # let socket = UnixDatagram::unbound()?;
+    /// let socket = velodrome::AsyncFd::new(socket)?.into_inner();
+    /// // It may be watched again.
+    /// let socket = velodrome::AsyncFd::new(socket)?;
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[must_use]
     pub fn into_inner(mut self) -> T {
         self.unwatch();
@@ -253,10 +321,37 @@ impl<T: AsFd + fmt::Debug> fmt::Debug for AsyncFd<T> {
 }
 
 /// A descriptor that was ready a moment ago: what [`AsyncFd::readable`] and [`AsyncFd::writable`] give.
+///
+/// ```
+/// # use std::os::unix::net::UnixDatagram;
+/// # velodrome::run(async {
+/// # let (ours, theirs) = UnixDatagram::pair()?;
+/// # ours.set_nonblocking(true)?;
+/// # theirs.send(b"hello")?;
+/// let ours = velodrome::AsyncFd::new(ours)?;
+/// let ready = ours.readable().await?;
+/// assert_eq!(ready.try_io(|ours| ours.recv(&mut [0; 16])).unwrap()?, 5);
+/// // Nothing is left: wait again.
+/// assert!(ready.try_io(|ours| ours.recv(&mut [0; 16])).is_none());
+/// # std::io::Result::Ok(()) })??;
+/// # std::io::Result::Ok(())
+/// ```
 pub struct ReadyGuard<'a, T: AsFd>(&'a AsyncFd<T>);
 
 impl<T: AsFd> ReadyGuard<'_, T> {
     /// Try what the descriptor is ready for. None if it would block after all: then wait again.
+    ///
+    /// ```
+    /// # use std::os::unix::net::UnixDatagram;
+    /// # velodrome::run(async {
+    /// # let (ours, theirs) = UnixDatagram::pair()?;
+    /// # theirs.set_nonblocking(true)?;
+    /// let theirs = velodrome::AsyncFd::new(theirs)?;
+    /// let ready = theirs.writable().await?;
+    /// assert!(matches!(ready.try_io(|theirs| theirs.send(b"hello")), Some(Ok(5))));
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn try_io<R>(&self, act: impl FnOnce(&T) -> io::Result<R>) -> Option<io::Result<R>> {
         match act(self.0.get_ref()) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
@@ -265,6 +360,16 @@ impl<T: AsFd> ReadyGuard<'_, T> {
     }
 
     /// What is inside.
+    ///
+    /// ```
+    /// # use std::os::unix::net::UnixDatagram;
+    /// # velodrome::run(async {
+    /// # let (ours, _theirs) = UnixDatagram::pair()?;
+    /// let ours = velodrome::AsyncFd::new(ours)?;
+    /// assert!(ours.writable().await?.get_ref().local_addr()?.is_unnamed());
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[must_use]
     pub fn get_ref(&self) -> &T {
         self.0.get_ref()

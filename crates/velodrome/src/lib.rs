@@ -46,7 +46,7 @@
 //! | `asyncio.run_coroutine_threadsafe(work(), loop)` | [`Handle::spawn`]`(work())` |
 //! | `loop.call_soon_threadsafe(work)` | [`Handle::call_soon`]`(work)` |
 //! | `asyncio.timeout_at(when)`, `loop.time()` | [`timeout_at`]`(when, work())`, [`Instant::now`]`()` |
-//! | `Event`, `Lock`, `Semaphore`, `Condition`, `Queue` | the same in [`sync`] |
+//! | `Event`, `Lock`, `Semaphore`, `Condition`, `Barrier`, `Queue` | the same in [`sync`] |
 //! | `asyncio.wait_for(work(), 5)` | [`timeout`]`(Duration::from_secs(5), work())` |
 //! | `asyncio.open_connection(host, port)` | [`open_connection`]`(host, port)` |
 //! | `asyncio.start_server(handler, host, port)` | [`start_server`]`(handler, host, port)` |
@@ -55,6 +55,7 @@
 //! | `loop.create_connection(Factory, host, port)` | [`create_connection`]`(factory, host, port)` |
 //! | `loop.create_server(Factory, host, port)` | [`create_server`]`(factory, host, port)` |
 //! | `loop.create_datagram_endpoint(…)` | [`create_datagram_endpoint`]`(factory, &options)` |
+//! | the same with `family=AF_UNIX` | [`create_unix_datagram_endpoint`]`(factory, &options)` |
 //! | `loop.add_reader(fd, …)`, `add_writer` | [`AsyncFd`] |
 //! | `loop.connect_read_pipe`, `connect_write_pipe` | [`open_read_pipe`], [`open_write_pipe`] |
 //! | `asyncio.create_subprocess_exec(…)` | [`create_subprocess`]`(Command::new(…))` |
@@ -103,9 +104,9 @@ pub use net::server::Server;
 pub use net::streams::{Outcome, open_connection, open_unix_connection, start_server, start_unix_server};
 pub use process::{Process, create_subprocess};
 pub use protocol::{
-    AnyProtocol, BufferedProtocol, DatagramOptions, DatagramProtocol, DatagramTransport, Protocol,
-    ProtocolRef, Transport, create_connection, create_datagram_endpoint, create_server,
-    create_unix_connection, create_unix_server,
+    AnyProtocol, BufferedProtocol, DatagramAddress, DatagramOptions, DatagramProtocol, DatagramTransport,
+    Protocol, ProtocolRef, Transport, UnixDatagramOptions, create_connection, create_datagram_endpoint,
+    create_server, create_unix_connection, create_unix_datagram_endpoint, create_unix_server,
 };
 pub use runtime::{Builder, Runtime, run};
 pub use streams::error::ReadError;

@@ -67,6 +67,18 @@ pub fn create_subprocess(command: &mut Command) -> io::Result<Process> {
 ///
 /// Dropping it lets the program go on, unless [`kill_on_drop`](Self::kill_on_drop) says otherwise; the loop reaps it when
 /// it ends.
+///
+/// ```
+/// use std::process::{Command, Stdio};
+///
+/// # velodrome::run(async {
+/// let mut date = velodrome::create_subprocess(Command::new("date").stdout(Stdio::piped()))?;
+/// let mut stdout = date.stdout.take().unwrap();
+/// println!("{}", String::from_utf8_lossy(&stdout.readline().await?));
+/// assert!(date.wait().await?.success());
+/// # std::io::Result::Ok(()) })??;
+/// # std::io::Result::Ok(())
+/// ```
 pub struct Process {
     /// What the program reads, if it was `Stdio::piped()`. Dropping it, or `write_eof`, is the end of it.
     pub stdin: Option<StreamWriter>,
@@ -152,12 +164,33 @@ fn status(ending: Ending) -> ExitStatus {
 
 impl Process {
     /// The process's number.
+    ///
+    /// ```
+    /// # use std::process::Command;
+    /// # velodrome::run(async {
+    /// let program = velodrome::create_subprocess(&mut Command::new("true"))?;
+    /// println!("started as {}", program.id());
+    /// # program.wait().await?;
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[must_use]
     pub fn id(&self) -> u32 {
         self.id
     }
 
     /// How it ended, or none if it runs as far as the loop has heard.
+    ///
+    /// ```
+    /// # use std::process::Command;
+    /// # velodrome::run(async {
+    /// let program = velodrome::create_subprocess(&mut Command::new("true"))?;
+    /// assert!(program.try_wait().is_none(), "the loop has had no turn to hear of it");
+    /// program.wait().await?;
+    /// assert!(program.try_wait().unwrap().success());
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[must_use]
     pub fn try_wait(&self) -> Option<ExitStatus> {
         self.watch.ended.get().map(status)
@@ -165,6 +198,15 @@ impl Process {
 
     /// Wait until the program has ended. Safe to give up, and to ask again. A program that waits for its input ends only when
     /// [`stdin`](Self::stdin) has.
+    ///
+    /// ```
+    /// # use std::process::Command;
+    /// # velodrome::run(async {
+    /// let program = velodrome::create_subprocess(&mut Command::new("false"))?;
+    /// assert_eq!(program.wait().await?.code(), Some(1));
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     ///
     /// # Errors
     /// If somebody else has reaped it, or its loop has ended.
@@ -174,6 +216,16 @@ impl Process {
 
     /// Write `input` and close, read all that comes, and wait for the end of it: asyncio's `communicate`. What was not piped
     /// is empty. A program that ends without having read everything is no error.
+    ///
+    /// ```
+    /// # use std::process::{Command, Stdio};
+    /// # velodrome::run(async {
+    /// let mut sort = velodrome::create_subprocess(Command::new("sort").stdin(Stdio::piped()).stdout(Stdio::piped()))?;
+    /// let (output, _) = sort.communicate(b"b\na\n").await?;
+    /// assert_eq!(output, b"a\nb\n");
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     ///
     /// # Errors
     /// What befell a pipe. Given up, what was read is lost.
@@ -206,6 +258,16 @@ impl Process {
 
     /// Ask the program to end: `SIGTERM`.
     ///
+    /// ```
+    /// # use std::process::Command;
+    /// # velodrome::run(async {
+    /// let sleep = velodrome::create_subprocess(Command::new("sleep").arg("1000"))?;
+    /// sleep.terminate()?;
+    /// assert!(!sleep.wait().await?.success());
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
+    ///
     /// # Errors
     /// If the process has ended.
     pub fn terminate(&self) -> io::Result<()> {
@@ -214,6 +276,16 @@ impl Process {
 
     /// End the program: `SIGKILL`.
     ///
+    /// ```
+    /// # use std::process::Command;
+    /// # velodrome::run(async {
+    /// let sleep = velodrome::create_subprocess(Command::new("sleep").arg("1000"))?;
+    /// sleep.kill()?;
+    /// assert!(!sleep.wait().await?.success());
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
+    ///
     /// # Errors
     /// If the process has ended.
     pub fn kill(&self) -> io::Result<()> {
@@ -221,6 +293,16 @@ impl Process {
     }
 
     /// Whether the program is killed when this is dropped.
+    ///
+    /// ```
+    /// # use std::process::Command;
+    /// # velodrome::run(async {
+    /// let sleep = velodrome::create_subprocess(Command::new("sleep").arg("1000"))?;
+    /// sleep.kill_on_drop(true);
+    /// drop(sleep);
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn kill_on_drop(&self, on: bool) {
         self.kill_on_drop.set(on);
     }

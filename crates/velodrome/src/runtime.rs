@@ -55,6 +55,11 @@ pub struct Runtime {
 impl Runtime {
     /// A loop over the driver that `VELODROME_DRIVER` asks for, or the platform's best.
     ///
+    /// ```
+    /// let runtime = velodrome::Runtime::new()?;
+    /// # std::io::Result::Ok(())
+    /// ```
+    ///
     /// # Errors
     /// As [`run`], but for the last.
     pub fn new() -> io::Result<Self> {
@@ -153,12 +158,24 @@ pub struct Builder {
 
 impl Builder {
     /// The environment's driver, the system's clock, and errors to the standard error stream.
+    ///
+    /// ```
+    /// let runtime = velodrome::Builder::new().build()?;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Use this driver.
+    ///
+    /// ```
+    /// use velodrome::{Builder, Driver, DriverKind};
+    ///
+    /// let runtime = Builder::new().driver(Driver::with_kind(DriverKind::Portable)?).build()?;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[must_use]
     pub fn driver(mut self, driver: Driver) -> Self {
         self.driver = Some(driver);
@@ -167,6 +184,15 @@ impl Builder {
 
     /// Use this clock. One set by hand belongs with [`Driver::fake`], which moves it: a kernel would sleep as long as
     /// that clock says, and find that no time has passed.
+    ///
+    /// ```
+    /// use velodrome::{Builder, Clock, Driver};
+    ///
+    /// let (clock, hand) = Clock::manual();
+    /// let (driver, _script) = Driver::fake(hand);
+    /// let runtime = Builder::new().driver(driver).clock(clock).build()?;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = Some(clock);
@@ -225,6 +251,11 @@ impl Builder {
 
     /// Tell `report` of errors that have no caller, as those of a server's connections, instead of the standard error
     /// stream: asyncio's `set_exception_handler`. A panic goes to the panic hook, as ever.
+    ///
+    /// ```
+    /// let runtime = velodrome::Builder::new().on_error(|error| eprintln!("while {}: {error}", error.doing())).build()?;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[must_use]
     pub fn on_error(mut self, report: impl Fn(&Unhandled) + 'static) -> Self {
         self.on_error = Some(Rc::new(report));
@@ -232,6 +263,12 @@ impl Builder {
     }
 
     /// Make the loop.
+    ///
+    /// ```
+    /// let runtime = velodrome::Builder::new().name("tests").build()?;
+    /// assert_eq!(runtime.block_on(async { 7 })?, 7);
+    /// # std::io::Result::Ok(())
+    /// ```
     ///
     /// # Errors
     /// As [`Runtime::new`].

@@ -12,10 +12,31 @@ use velodrome_engine::sys::signals::{SIGKILL as KILL, SignalBell};
 use crate::descriptor::AsyncFd;
 
 /// `SIGKILL`, which can be sent and not be caught.
+///
+/// ```
+/// # use std::process::Command;
+/// # velodrome::run(async {
+/// let sleep = velodrome::create_subprocess(Command::new("sleep").arg("1000"))?;
+/// sleep.send_signal(velodrome::signals::SIGKILL)?;
+/// # sleep.wait().await?;
+/// # std::io::Result::Ok(()) })??;
+/// # std::io::Result::Ok(())
+/// ```
 pub const SIGKILL: i32 = KILL;
 
 /// Listens for one signal from now on: what [`signal`] returns. Dropped, the signal does what it did before, unless
 /// others listen.
+///
+/// ```
+/// use velodrome::signals::{SIGUSR1, signal};
+///
+/// # velodrome::run(async {
+/// let mut usr1 = signal(SIGUSR1)?;
+/// # std::process::Command::new("kill").args(["-USR1", &std::process::id().to_string()]).status()?;
+/// usr1.recv().await?;
+/// # std::io::Result::Ok(()) })??;
+/// # std::io::Result::Ok(())
+/// ```
 pub struct Signal {
     bell: AsyncFd<Bell>,
     number: i32,
@@ -78,6 +99,17 @@ pub async fn ctrl_c() -> io::Result<()> {
 impl Signal {
     /// Wait until the signal comes, or has come since this was last awaited. Safe to give up.
     ///
+    /// ```
+    /// use velodrome::signals::{SIGUSR2, signal};
+    ///
+    /// # velodrome::run(async {
+    /// let mut usr2 = signal(SIGUSR2)?;
+    /// # std::process::Command::new("kill").args(["-USR2", &std::process::id().to_string()]).status()?;
+    /// usr2.recv().await?;
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
+    ///
     /// # Errors
     /// If the loop has ended.
     pub async fn recv(&mut self) -> io::Result<()> {
@@ -88,6 +120,15 @@ impl Signal {
     }
 
     /// The signal's number.
+    ///
+    /// ```
+    /// use velodrome::signals::{SIGWINCH, signal};
+    ///
+    /// # velodrome::run(async {
+    /// assert_eq!(signal(SIGWINCH)?.number(), SIGWINCH);
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[must_use]
     pub fn number(&self) -> i32 {
         self.number

@@ -36,6 +36,11 @@ impl Unhandled {
     }
 
     /// What was being done.
+    ///
+    /// ```
+    /// let runtime = velodrome::Builder::new().on_error(|error| println!("{}", error.doing())).build()?;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[must_use]
     pub fn doing(&self) -> &str {
         &self.doing

@@ -6,10 +6,15 @@ mod support;
 use std::cell::RefCell;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use support::{Log, kind, quietly, really, settle};
-use velodrome::{Builder, DatagramOptions, DatagramProtocol, DatagramTransport, create_datagram_endpoint};
+use velodrome::{
+    Builder, DatagramOptions, DatagramProtocol, DatagramTransport, UnixDatagramOptions,
+    create_datagram_endpoint, create_unix_datagram_endpoint,
+};
 
 const HOST: &str = "127.0.0.1";
 
@@ -156,4 +161,111 @@ fn an_endpoint_ends_with_its_loop() {
         assert_eq!(log.take(), ["made"], "and not with its handles");
     });
     assert_eq!(log.take(), ["lost: the event loop of this socket has ended"]);
+}
+
+/// Writes down what it is told, and says it back if the sender has a name.
+struct TellsByPath(Log, Option<DatagramTransport<PathBuf>>);
+
+impl DatagramProtocol<PathBuf> for TellsByPath {
+    fn connection_made(&mut self, transport: DatagramTransport<PathBuf>) {
+        self.1 = Some(transport);
+    }
+
+    fn datagram_received(&mut self, data: &[u8], sender: PathBuf) {
+        self.0.add(String::from_utf8_lossy(data));
+        if !sender.as_os_str().is_empty() {
+            self.1.as_ref().unwrap().sendto(data, Some(sender));
+        }
+    }
+
+    fn error_received(&mut self, error: io::Error) {
+        self.0.add(format!("{:?}", error.kind()));
+    }
+}
+
+fn unused_path(name: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("velodrome-test-{}-{name}", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    path
+}
+
+async fn tells_at(path: &Path, log: &Log) -> io::Result<DatagramTransport<PathBuf>> {
+    let options = UnixDatagramOptions::new().local_path(path);
+    Ok(create_unix_datagram_endpoint(|| TellsByPath(log.clone(), None), &options).await?.0)
+}
+
+#[test]
+fn unix_datagrams_come_and_are_answered_by_path() {
+    let (log, path, named) = (Log::default(), unused_path("datagrams"), unused_path("datagrams-client"));
+    really(async {
+        let transport = tells_at(&path, &log).await.unwrap();
+        assert_eq!(transport.local_path().unwrap().as_deref(), Some(&*path));
+        let (nameless, client) = (UnixDatagram::unbound().unwrap(), UnixDatagram::bind(&named).unwrap());
+        nameless.send_to(b"unanswered", &path).unwrap();
+        client.send_to(b"hello", &path).unwrap();
+        client.send_to(b"", &path).unwrap();
+        settle().await;
+        assert_eq!(log.take(), ["unanswered", "hello", ""]);
+        let mut answer = [0; 8];
+        assert_eq!((client.recv(&mut answer).unwrap(), &answer[..5]), (5, &b"hello"[..]));
+        assert_eq!(client.recv(&mut answer).unwrap(), 0);
+        transport.close();
+        settle().await;
+        assert!(!path.exists(), "the file goes with the socket");
+    });
+    std::fs::remove_file(named).unwrap();
+}
+
+#[test]
+fn an_abstract_name_has_no_file_and_is_answered_too() {
+    let (log, name) = (Log::default(), format!("\0velodrome-test-{}-datagrams", std::process::id()));
+    really(async {
+        let transport = tells_at(Path::new(&name), &log).await.unwrap();
+        let other = UnixDatagramOptions::new().local_path(format!("{name}-other")).remote_path(&name);
+        let answered = Log::default();
+        let make = || TellsByPath(answered.clone(), None);
+        let (client, _) = create_unix_datagram_endpoint(make, &other).await.unwrap();
+        transport.sendto("first", Some(client.local_path().unwrap().unwrap()));
+        settle().await;
+        assert_eq!(log.take().first().map(String::as_str), Some("first"), "said back by the client");
+        assert_eq!(answered.take().first().map(String::as_str), Some("first"));
+        client.abort();
+        transport.abort();
+    });
+}
+
+#[test]
+fn a_path_that_is_in_use_is_left_alone_and_a_deserted_one_is_taken() {
+    let (log, path) = (Log::default(), unused_path("datagrams-stale"));
+    drop(UnixDatagram::bind(&path).unwrap());
+    really(async {
+        let transport = tells_at(&path, &log).await.unwrap();
+        assert_eq!(kind(tells_at(&path, &log).await), Some(io::ErrorKind::AddrInUse));
+        assert!(path.exists());
+        transport.close();
+        settle().await;
+    });
+    std::fs::write(&path, "a file").unwrap();
+    assert_eq!(kind(really(tells_at(&path, &log))), Some(io::ErrorKind::AddrInUse));
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn a_path_nobody_receives_at_is_told_and_ends_nothing() {
+    let seen: Rc<RefCell<Vec<String>>> = Rc::default();
+    let log = Rc::clone(&seen);
+    let runtime =
+        Builder::new().on_error(move |error| log.borrow_mut().push(error.to_string())).build().unwrap();
+    runtime
+        .block_on(async {
+            let transport = tells_at(&unused_path("datagrams-alone"), &Log::default()).await.unwrap();
+            transport.sendto("hello", Some(unused_path("datagrams-nobody")));
+            transport.sendto("hello", Some("x".repeat(200).into()));
+            settle().await;
+            assert!(!transport.is_closing());
+            transport.close();
+            settle().await;
+        })
+        .unwrap();
+    assert!(seen.borrow().iter().any(|line| line.contains("cannot be a Unix socket's path")), "{seen:?}");
 }

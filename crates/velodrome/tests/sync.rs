@@ -13,7 +13,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use support::{imagine, settle, time_of};
-use velodrome::sync::{Closed, Condition, Event, GetError, Lock, PutError, Queue, Semaphore, oneshot, watch};
+use velodrome::sync::{
+    Barrier, Closed, Condition, Event, GetError, Lock, PutError, Queue, Semaphore, oneshot, watch,
+};
 use velodrome::{Task, join_all, sleep, spawn, timeout, yield_now};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -350,4 +352,51 @@ fn a_watcher_sees_the_last_value_and_the_end() {
         assert_eq!(watching.await.unwrap(), [10, 20, 30]);
     });
     assert_eq!(took, SECOND * 3);
+}
+
+#[test]
+fn a_barrier_lets_all_through_together_and_one_of_them_knows() {
+    imagine(async {
+        let (barrier, through) = (Rc::new(Barrier::new(3)), Rc::new(Cell::new(0)));
+        let come = |rounds: usize| {
+            let (barrier, through) = (Rc::clone(&barrier), Rc::clone(&through));
+            spawn(async move {
+                let mut last = 0;
+                for round in 0..rounds {
+                    last += usize::from(barrier.wait().await);
+                    through.set(through.get() + 1);
+                    assert!(through.get() > 3 * round && through.get() <= 3 * (round + 1), "together");
+                }
+                last
+            })
+        };
+        let tasks = [(); 3].map(|()| come(4));
+        let lasts = join_all(tasks).await.into_iter().map(Result::unwrap);
+        assert_eq!((lasts.sum::<usize>(), through.get(), barrier.waiting()), (4, 12, 0));
+    });
+}
+
+#[test]
+fn who_gives_up_has_not_come_to_a_barrier() {
+    imagine(async {
+        let barrier = Rc::new(Barrier::new(3));
+        let come = || {
+            let barrier = Rc::clone(&barrier);
+            spawn(async move { barrier.wait().await })
+        };
+        let (gives_up, stays) = (come(), come());
+        settle().await;
+        assert_eq!(barrier.waiting(), 2);
+        gives_up.cancel();
+        settle().await;
+        let third = come();
+        settle().await;
+        assert!(barrier.waiting() == 2 && !stays.is_finished() && !third.is_finished());
+        // All have come now; one is dropped before its turn, and nobody else is held up by that.
+        assert!(barrier.wait().await);
+        third.cancel();
+        assert!(!stays.await.unwrap());
+        assert!(third.await.unwrap_err().is_cancelled());
+        assert_eq!(barrier.waiting(), 0);
+    });
 }

@@ -12,11 +12,13 @@ use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use support::{kind, really, settle};
-use velodrome::tls::{Tls, open_tls_connection, rustls, start_tls_server};
+use support::{Log, kind, really, settle};
+use velodrome::tls::{
+    Tls, create_tls_connection, create_tls_server, open_tls_connection, rustls, start_tls_server,
+};
 use velodrome::{
-    Builder, ConnectOptions, Server, StreamReader, StreamWriter, open_connection, spawn, start_server,
-    timeout,
+    Builder, ConnectOptions, Protocol, Server, StreamReader, StreamWriter, Transport, open_connection, spawn,
+    start_server, timeout,
 };
 
 const HOST: &str = "127.0.0.1";
@@ -295,5 +297,108 @@ fn options_are_for_tls_too() {
             options.open_tls_connection("localhost", port, client_config(true)).await.unwrap();
         writer.write("too long\n");
         assert!(reader.readline().await.is_err());
+    });
+}
+
+/// Shouts back what it hears, unless that was shouted, and writes down what it is told.
+struct Tells(Log, Option<Transport>);
+
+impl Protocol for Tells {
+    fn connection_made(&mut self, transport: Transport) {
+        self.0.add("made");
+        self.1 = Some(transport);
+    }
+
+    fn data_received(&mut self, data: &[u8]) {
+        self.0.add(String::from_utf8_lossy(data));
+        if data != data.to_ascii_uppercase() {
+            self.1.as_ref().unwrap().write(data.to_ascii_uppercase());
+        }
+    }
+
+    fn eof_received(&mut self) -> bool {
+        self.0.add("eof");
+        false
+    }
+
+    fn connection_lost(&mut self, error: Option<io::Error>) {
+        self.0.add(error.map_or("lost".into(), |error| format!("lost: {:?}", error.kind())));
+    }
+}
+
+async fn telling_server(log: &Log) -> (Server, u16) {
+    let log = log.clone();
+    let server = create_tls_server(move || Tells(log.clone(), None), HOST, 0, server_config()).await.unwrap();
+    let port = server.local_addr().unwrap().port();
+    (server, port)
+}
+
+#[test]
+fn a_protocol_hears_of_its_connection_when_hands_are_shaken() {
+    let (theirs, ours) = (Log::default(), Log::default());
+    really(async {
+        let (server, port) = telling_server(&theirs).await;
+        let factory = || Tells(ours.clone(), None);
+        let connecting = create_tls_connection(factory, "localhost", port, client_config(true));
+        let (transport, _) = connecting.await.unwrap();
+        assert_eq!(ours.take(), ["made"]);
+        transport.write("hello");
+        settle().await;
+        assert_eq!(theirs.take(), ["made", "hello"]);
+        assert_eq!(ours.take(), ["HELLO"]);
+        transport.close();
+        while server.client_count() > 0 {
+            settle().await;
+        }
+        settle().await;
+        assert_eq!(ours.take().last().map(String::as_str), Some("lost"));
+        assert_eq!(theirs.take().last().map(String::as_str), Some("lost"));
+    });
+}
+
+#[test]
+fn a_protocol_hears_nothing_of_a_handshake_that_failed() {
+    let (theirs, ours, seen) = (Log::default(), Log::default(), Log::default());
+    let told = seen.clone();
+    let runtime = Builder::new().on_error(move |error| told.add(error)).build().unwrap();
+    runtime
+        .block_on(async {
+            let (server, port) = telling_server(&theirs).await;
+            let factory = || Tells(ours.clone(), None);
+            let refused = create_tls_connection(factory, "localhost", port, client_config(false)).await;
+            assert_eq!(kind(refused), Some(io::ErrorKind::InvalidData));
+            TcpStream::connect((HOST, port)).unwrap().write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+            while seen.len() < 2 || server.client_count() > 0 {
+                settle().await;
+            }
+        })
+        .unwrap();
+    assert_eq!((theirs.take(), ours.take()), (vec![], vec![]));
+    assert!(seen.take().iter().all(|line| line.starts_with("the connection from ")));
+}
+
+#[test]
+fn a_connection_that_is_given_up_in_the_handshake_is_closed() {
+    really(async {
+        let closed = Rc::new(RefCell::new(None));
+        let seen = Rc::clone(&closed);
+        let silent = move |mut reader: StreamReader, writer: StreamWriter| {
+            let seen = Rc::clone(&seen);
+            async move {
+                let heard = reader.read_to_end().await;
+                seen.replace(Some(heard.map(|heard| heard.len())));
+                drop(writer);
+            }
+        };
+        let server = start_server(silent, HOST, 0).await.unwrap();
+        let (port, log) = (server.local_addr().unwrap().port(), Log::default());
+        let factory = || Tells(log.clone(), None);
+        let connecting = create_tls_connection(factory, "localhost", port, client_config(true));
+        assert!(timeout(Duration::from_millis(20), connecting).await.is_err());
+        while closed.borrow().is_none() {
+            settle().await;
+        }
+        assert!(closed.take().unwrap().unwrap() > 100, "a hello was sent before");
+        assert_eq!(log.take(), [""; 0]);
     });
 }

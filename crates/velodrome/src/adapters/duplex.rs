@@ -27,12 +27,35 @@ pub struct Duplex {
 
 impl Duplex {
     /// Both ends, which must be of one connection for most purposes.
+    ///
+    /// ```
+    /// # use velodrome::{StreamReader, StreamWriter, adapters::Duplex};
+    /// async fn handler(reader: StreamReader, writer: StreamWriter) {
+    ///     let connection = Duplex::new(reader, writer);
+    ///     // Hand it to a crate that wants `AsyncRead + AsyncWrite` or hyper's traits.
+    /// }
+    /// ```
     #[must_use]
     pub fn new(reader: StreamReader, writer: StreamWriter) -> Self {
         Self { reader, writer }
     }
 
     /// Reader and writer again.
+    ///
+    /// ```
+    /// # use velodrome::adapters::Duplex;
+    /// # use std::os::unix::net::UnixStream;
+    /// # velodrome::run(async {
+    /// # let (ours, theirs) = UnixStream::pair()?;
+    /// # let (mut reader, writer) = velodrome::open_socket(ours)?;
+    /// # let (mut their_reader, their_writer) = velodrome::open_socket(theirs)?;
+    /// let connection = Duplex::new(reader, writer);
+    /// let (mut reader, writer) = connection.into_parts();
+    /// writer.write("hello");
+    /// # assert_eq!(their_reader.readexactly(5).await?, b"hello");
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[must_use]
     pub fn into_parts(self) -> (StreamReader, StreamWriter) {
         (self.reader, self.writer)

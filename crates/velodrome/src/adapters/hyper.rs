@@ -48,6 +48,18 @@ use crate::local::{self, Local};
 use crate::task::Door;
 
 /// Spawns what hyper wants to have run beside, as [`spawn`](crate::spawn) does. Futures need not be `Send`.
+///
+/// ```
+/// use hyper::rt::Executor as _;
+/// use velodrome::adapters::hyper::Executor;
+///
+/// # velodrome::run(async {
+/// let (sender, receiver) = velodrome::sync::oneshot::channel();
+/// Executor.execute(async { sender.send("done") });
+/// assert_eq!(receiver.await, Ok("done"));
+/// # })?;
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Copy, Clone, Debug, Default)]
 pub struct Executor;
 
@@ -93,6 +105,15 @@ impl Write for Duplex {
 }
 
 /// The loop's timers, for hyper's time-outs.
+///
+/// ```
+/// use std::time::Duration;
+/// use hyper::rt::Timer as _;
+/// use velodrome::adapters::hyper::Timer;
+///
+/// velodrome::run(async { Timer.sleep(Duration::from_millis(1)).await })?;
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Copy, Clone, Debug, Default)]
 pub struct Timer;
 

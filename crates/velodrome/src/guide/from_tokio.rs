@@ -29,6 +29,7 @@
 //! | `process::Command` | [`create_subprocess`](crate::create_subprocess) | |
 //! | `signal::ctrl_c`, `signal::unix::signal` | [`ctrl_c`](crate::signals::ctrl_c), [`signal`](crate::signals::signal) | what was there before comes back |
 //! | `UdpSocket` | [`create_datagram_endpoint`](crate::create_datagram_endpoint), or [`AsyncFd`](crate::AsyncFd) over the standard library's | |
+//! | `UnixDatagram` | [`create_unix_datagram_endpoint`](crate::create_unix_datagram_endpoint) | |
 //! | `net::lookup_host` | [`getaddrinfo`](crate::getaddrinfo) | |
 //! | `tokio-rustls` | feature `tls` | |
 //! | `AsyncRead`, `AsyncWrite` | feature `tokio` | for [`StreamReader`](crate::StreamReader), [`StreamWriter`](crate::StreamWriter), and both in one |

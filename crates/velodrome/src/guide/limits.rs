@@ -15,7 +15,8 @@
 //!   `Unsupported`.
 //! * **No macros** for `main`, `select` or tests. `run` is a function.
 //! * **No TLS by OpenSSL.** The Rust face has rustls; the Python face uses the interpreter's `ssl` module, so neither
-//!   links a second OpenSSL. TLS is for streams; a protocol's transport cannot be encrypted yet.
+//!   links a second OpenSSL. A protocol is encrypted
+//!   from the beginning; `start_tls` in the middle is for streams.
 //! * **A handler is not asked to stop.** [`Server::close_clients`](crate::Server::close_clients) closes connections; what
 //!   their handlers do then is theirs. Cancelling drops.
 //! * **An unencrypted connection's `close` does not linger.** Bytes that the peer has sent and nobody read make the kernel

@@ -48,7 +48,10 @@ impl ListenOptions {
     fn try_listen_unix(&self, path: &Path, peer: &Peer) -> io::Result<(OwnedFd, Option<Leftover>)> {
         let socket = sys::socket(AddressFamily::UNIX, SocketType::STREAM)?;
         match sys::bind(socket.as_raw_fd(), peer) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && remove_stale(path, peer) => {
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrInUse
+                    && remove_stale(path, peer, SocketType::STREAM) =>
+            {
                 sys::bind(socket.as_raw_fd(), peer)?;
             }
             bound => bound?,

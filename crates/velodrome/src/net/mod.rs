@@ -7,5 +7,5 @@ pub(crate) mod lookup;
 pub(crate) mod options;
 pub(crate) mod racing;
 pub(crate) mod server;
-mod stale;
+pub(crate) mod stale;
 pub(crate) mod streams;

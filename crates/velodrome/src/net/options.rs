@@ -83,12 +83,28 @@ impl Default for ConnectOptions {
 
 impl ConnectOptions {
     /// What the plain functions do.
+    ///
+    /// ```
+    /// # async fn greet(_: velodrome::StreamReader, writer: velodrome::StreamWriter) { writer.write("hello\n") }
+    /// # velodrome::run(async {
+    /// # let server = velodrome::start_server(greet, "127.0.0.1", 0).await?;
+    /// # let port = server.local_addr()?.port();
+    /// let (mut reader, writer) = velodrome::ConnectOptions::new().open_connection("127.0.0.1", port).await?;
+    /// assert_eq!(reader.readline().await?, b"hello\n");
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Whether small writes leave at once (`TCP_NODELAY`). They do unless this says otherwise.
+    ///
+    /// ```
+    /// // For bulk data in small writes: the kernel may gather them while it waits for an acknowledgement.
+    /// let options = velodrome::ConnectOptions::new().nodelay(false);
+    /// ```
     #[must_use]
     pub fn nodelay(mut self, on: bool) -> Self {
         self.setup.nodelay = on;
@@ -96,6 +112,10 @@ impl ConnectOptions {
     }
 
     /// Whether the kernel asks a silent peer if it still lives (`SO_KEEPALIVE`). It does not unless this says so.
+    ///
+    /// ```
+    /// let options = velodrome::ConnectOptions::new().keepalive(true);
+    /// ```
     #[must_use]
     pub fn keepalive(mut self, on: bool) -> Self {
         self.setup.keepalive = on;
@@ -103,6 +123,10 @@ impl ConnectOptions {
     }
 
     /// Connect from this address: asyncio's `local_addr`. Addresses of the other family fail then.
+    ///
+    /// ```
+    /// let options = velodrome::ConnectOptions::new().local_addr(([127, 0, 0, 2], 0).into());
+    /// ```
     #[must_use]
     pub fn local_addr(mut self, address: SocketAddr) -> Self {
         self.setup.local = Some(address);
@@ -111,6 +135,14 @@ impl ConnectOptions {
 
     /// How long an address may be silent before the next one is tried beside it; none: until it has failed. 250 ms
     /// unless set, as RFC 8305 recommends.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use velodrome::ConnectOptions;
+    ///
+    /// let impatient = ConnectOptions::new().happy_eyeballs_delay(Some(Duration::from_millis(50)));
+    /// let one_after_the_other = ConnectOptions::new().happy_eyeballs_delay(None);
+    /// ```
     #[must_use]
     pub fn happy_eyeballs_delay(mut self, delay: Option<Duration>) -> Self {
         self.patience = delay;
@@ -118,6 +150,11 @@ impl ConnectOptions {
     }
 
     /// The [limit](crate::StreamReader::set_limit) of the reader.
+    ///
+    /// ```
+    /// // Lines of up to a megabyte.
+    /// let options = velodrome::ConnectOptions::new().limit(1 << 20);
+    /// ```
     #[must_use]
     pub fn limit(mut self, limit: usize) -> Self {
         self.limit = Some(limit);
@@ -187,6 +224,14 @@ impl Default for ListenOptions {
 
 impl ListenOptions {
     /// What the plain functions do.
+    ///
+    /// ```
+    /// # velodrome::run(async {
+    /// let server = velodrome::ListenOptions::new().start_server(|_, _| async {}, "127.0.0.1", 0).await?;
+    /// assert!(server.is_serving());
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -194,6 +239,10 @@ impl ListenOptions {
 
     /// Whether small writes of the server's connections leave at once (`TCP_NODELAY`). They do unless this says
     /// otherwise.
+    ///
+    /// ```
+    /// let options = velodrome::ListenOptions::new().nodelay(false);
+    /// ```
     #[must_use]
     pub fn nodelay(mut self, on: bool) -> Self {
         self.setup.nodelay = on;
@@ -201,6 +250,10 @@ impl ListenOptions {
     }
 
     /// Whether the kernel asks silent clients if they still live (`SO_KEEPALIVE`). It does not unless this says so.
+    ///
+    /// ```
+    /// let options = velodrome::ListenOptions::new().keepalive(true);
+    /// ```
     #[must_use]
     pub fn keepalive(mut self, on: bool) -> Self {
         self.setup.keepalive = on;
@@ -208,6 +261,11 @@ impl ListenOptions {
     }
 
     /// The [limit](crate::StreamReader::set_limit) of the readers.
+    ///
+    /// ```
+    /// // A line of more than 4 KiB is an error of the reader's.
+    /// let options = velodrome::ListenOptions::new().limit(4096);
+    /// ```
     #[must_use]
     pub fn limit(mut self, limit: usize) -> Self {
         self.limit = Some(limit);
@@ -216,6 +274,10 @@ impl ListenOptions {
 
     /// How many connections may wait to be accepted, and how many are accepted before others have their turn: 100
     /// unless set.
+    ///
+    /// ```
+    /// let options = velodrome::ListenOptions::new().backlog(1024);
+    /// ```
     #[must_use]
     pub fn backlog(mut self, backlog: u16) -> Self {
         self.backlog = backlog;
@@ -223,6 +285,10 @@ impl ListenOptions {
     }
 
     /// Whether an address may be taken that is still winding down (`SO_REUSEADDR`). It may unless this says otherwise.
+    ///
+    /// ```
+    /// let options = velodrome::ListenOptions::new().reuse_address(false);
+    /// ```
     #[must_use]
     pub fn reuse_address(mut self, on: bool) -> Self {
         self.reuse_address = on;
@@ -230,6 +296,11 @@ impl ListenOptions {
     }
 
     /// Whether others may listen on the same address (`SO_REUSEPORT`). They may not unless this says so.
+    ///
+    /// ```
+    /// // In each of several processes; the kernel spreads the connections.
+    /// let options = velodrome::ListenOptions::new().reuse_port(true);
+    /// ```
     #[must_use]
     pub fn reuse_port(mut self, on: bool) -> Self {
         self.reuse_port = on;
@@ -238,6 +309,17 @@ impl ListenOptions {
 
     /// Whether the file of a Unix socket is removed when the server closes: asyncio's `cleanup_socket`. It is unless
     /// this says otherwise, or the file has become another.
+    ///
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("velodrome-doc-{}-cleanup", std::process::id()));
+    /// # velodrome::run(async {
+    /// let options = velodrome::ListenOptions::new().cleanup_socket(false);
+    /// drop(options.start_unix_server(|_, _| async {}, &path).await?);
+    /// assert!(path.exists(), "for whoever inspects it");
+    /// # std::fs::remove_file(&path)?;
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[must_use]
     pub fn cleanup_socket(mut self, on: bool) -> Self {
         self.cleanup_socket = on;
@@ -266,7 +348,7 @@ impl ListenOptions {
 }
 
 /// The address that `path` stands for; one that begins with a zero byte is an abstract name, as in asyncio.
-pub(super) fn unix_name(path: &Path) -> io::Result<Peer> {
+pub(crate) fn unix_name(path: &Path) -> io::Result<Peer> {
     use std::os::unix::ffi::OsStrExt;
     match path.as_os_str().as_bytes() {
         [] => Err(io::Error::new(io::ErrorKind::InvalidInput, "a Unix socket needs a path")),
@@ -277,6 +359,6 @@ pub(super) fn unix_name(path: &Path) -> io::Result<Peer> {
 }
 
 /// A path as a person may read it, abstract names with an `@` as netstat shows them.
-pub(super) fn shown(path: &Path) -> String {
+pub(crate) fn shown(path: &Path) -> String {
     path.to_string_lossy().replace('\0', "@")
 }

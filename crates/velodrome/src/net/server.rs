@@ -100,6 +100,18 @@ impl Server {
     /// Wait until the server is closed, by [`close`](Self::close) in another task or by an error. Safe to give up: the
     /// server goes on then, until it is dropped.
     ///
+    /// ```
+    /// # async fn echo(_: velodrome::StreamReader, _: velodrome::StreamWriter) {}
+    /// # velodrome::run(async {
+    /// # let work = async {
+    /// let server = velodrome::start_server(echo, "127.0.0.1", 0).await?;
+    /// server.serve_forever().await
+    /// # };
+    /// # velodrome::timeout(std::time::Duration::from_millis(1), work).await.unwrap_or(std::io::Result::Ok(()))?;
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
+    ///
     /// # Errors
     /// What befell the listening socket.
     pub async fn serve_forever(&self) -> io::Result<()> {
@@ -108,6 +120,15 @@ impl Server {
     }
 
     /// Stop listening. Connections that were accepted go on.
+    ///
+    /// ```
+    /// # velodrome::run(async {
+    /// let server = velodrome::start_server(|_, _| async {}, "127.0.0.1", 0).await?;
+    /// server.close();
+    /// assert!(velodrome::open_connection("127.0.0.1", server.local_addr()?.port()).await.is_err());
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn close(&self) {
         self.0.close();
     }
@@ -142,34 +163,93 @@ impl Server {
     }
 
     /// Close every connection at once, and drop what was not sent: `asyncio.Server.abort_clients`.
+    ///
+    /// ```
+    /// # async fn wait(mut reader: velodrome::StreamReader, _: velodrome::StreamWriter) { let _ = reader.read(1).await; }
+    /// # velodrome::run(async {
+    /// let server = velodrome::start_server(wait, "127.0.0.1", 0).await?;
+    /// let (mut reader, _writer) = velodrome::open_connection("127.0.0.1", server.local_addr()?.port()).await?;
+    /// # while server.client_count() == 0 { velodrome::yield_now().await }
+    /// server.abort_clients();
+    /// assert_eq!(reader.read(1).await?, b"");
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn abort_clients(&self) {
         self.0.clients.for_each(|client| client.abort());
     }
 
     /// How many connections there are that are not lost yet.
+    ///
+    /// ```
+    /// # async fn wait(mut reader: velodrome::StreamReader, _: velodrome::StreamWriter) { let _ = reader.read(1).await; }
+    /// # velodrome::run(async {
+    /// let server = velodrome::start_server(wait, "127.0.0.1", 0).await?;
+    /// let _connection = velodrome::open_connection("127.0.0.1", server.local_addr()?.port()).await?;
+    /// while server.client_count() == 0 {
+    ///     velodrome::yield_now().await;
+    /// }
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[must_use]
     pub fn client_count(&self) -> usize {
         self.0.clients.len()
     }
 
     /// Wait until the server is closed and so are its connections. Closes neither. Safe to give up.
+    ///
+    /// ```
+    /// # velodrome::run(async {
+    /// let server = velodrome::start_server(|_, _| async {}, "127.0.0.1", 0).await?;
+    /// server.close();
+    /// server.wait_closed().await;
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub async fn wait_closed(&self) {
         poll_fn(|cx| self.0.poll_until(cx, |shared| shared.closed.get() && shared.clients.len() == 0)).await;
     }
 
     /// Whether it listens.
+    ///
+    /// ```
+    /// # velodrome::run(async {
+    /// let server = velodrome::start_server(|_, _| async {}, "127.0.0.1", 0).await?;
+    /// assert!(server.is_serving());
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[must_use]
     pub fn is_serving(&self) -> bool {
         !self.0.closed.get()
     }
 
     /// The internet addresses it listens on, or did.
+    ///
+    /// ```
+    /// # velodrome::run(async {
+    /// let server = velodrome::start_server(|_, _| async {}, "", 0).await?;
+    /// for address in server.local_addrs() {
+    ///     println!("Serving on {address}");
+    /// }
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[must_use]
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.0.addresses
     }
 
     /// The first of [`local_addrs`](Self::local_addrs).
+    ///
+    /// ```
+    /// # velodrome::run(async {
+    /// let server = velodrome::start_server(|_, _| async {}, "127.0.0.1", 0).await?;
+    /// assert_ne!(server.local_addr()?.port(), 0);
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     ///
     /// # Errors
     /// `Unsupported` if it has none: it listens on a Unix socket.
@@ -178,6 +258,15 @@ impl Server {
     }
 
     /// The path of the Unix socket it listens on, or did; an abstract name begins with a zero byte.
+    ///
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("velodrome-doc-{}-path", std::process::id()));
+    /// # velodrome::run(async {
+    /// let server = velodrome::start_unix_server(|_, _| async {}, &path).await?;
+    /// assert_eq!(server.unix_path(), Some(&*path));
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[must_use]
     pub fn unix_path(&self) -> Option<&Path> {
         self.0.unix_path.as_deref()

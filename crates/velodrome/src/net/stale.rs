@@ -13,7 +13,7 @@ use velodrome_engine::sys::{self, AddressFamily, Peer, SocketType};
 
 /// The file of a server's socket: removed when this is dropped, unless it has become another by then.
 #[derive(Debug)]
-pub(super) struct Leftover {
+pub(crate) struct Leftover {
     path: PathBuf,
     /// Device and number of the file that the server made.
     identity: (u64, u64),
@@ -21,7 +21,7 @@ pub(super) struct Leftover {
 
 impl Leftover {
     /// The socket file at `path`; none for an abstract name, which has no file.
-    pub(super) fn at(path: &Path) -> Option<Self> {
+    pub(crate) fn at(path: &Path) -> Option<Self> {
         Some(Self { path: path.to_owned(), identity: identity(path)? })
     }
 }
@@ -42,13 +42,13 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 }
 
 /// Remove the socket file at `path` if nobody listens there. Whether it is gone.
-pub(super) fn remove_stale(path: &Path, peer: &Peer) -> bool {
-    identity(path).is_some() && is_deserted(peer) && fs::remove_file(path).is_ok()
+pub(crate) fn remove_stale(path: &Path, peer: &Peer, kind: SocketType) -> bool {
+    identity(path).is_some() && is_deserted(peer, kind) && fs::remove_file(path).is_ok()
 }
 
 /// Only a refusal is sure: a server that is too busy to accept lives.
-fn is_deserted(peer: &Peer) -> bool {
-    let Ok(probe) = sys::socket(AddressFamily::UNIX, SocketType::STREAM) else { return false };
+fn is_deserted(peer: &Peer, kind: SocketType) -> bool {
+    let Ok(probe) = sys::socket(AddressFamily::UNIX, kind) else { return false };
     let answer = sys::connect(probe.as_raw_fd(), peer);
     answer.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }

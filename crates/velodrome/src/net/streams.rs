@@ -145,6 +145,16 @@ where
 impl ConnectOptions {
     /// As [`open_connection`], with these choices.
     ///
+    /// ```
+    /// # velodrome::run(async {
+    /// # let server = velodrome::start_server(|_, _| async {}, "127.0.0.1", 0).await?;
+    /// # let port = server.local_addr()?.port();
+    /// let options = velodrome::ConnectOptions::new().keepalive(true);
+    /// let (reader, writer) = options.open_connection("127.0.0.1", port).await?;
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
+    ///
     /// # Errors
     /// As there.
     pub async fn open_connection(&self, host: &str, port: u16) -> io::Result<(StreamReader, StreamWriter)> {
@@ -154,6 +164,16 @@ impl ConnectOptions {
     }
 
     /// As [`open_unix_connection`], with these choices.
+    ///
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("velodrome-doc-{}-options-connect", std::process::id()));
+    /// # velodrome::run(async {
+    /// # let server = velodrome::start_unix_server(|_, _| async {}, &path).await?;
+    /// let options = velodrome::ConnectOptions::new().limit(1 << 20);
+    /// let (reader, writer) = options.open_unix_connection(&path).await?;
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     ///
     /// # Errors
     /// As there.
@@ -176,6 +196,14 @@ impl ConnectOptions {
 impl ListenOptions {
     /// As [`start_server`], with these choices.
     ///
+    /// ```
+    /// # velodrome::run(async {
+    /// let options = velodrome::ListenOptions::new().backlog(1024);
+    /// let server = options.start_server(|_, _| async {}, "127.0.0.1", 0).await?;
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
+    ///
     /// # Errors
     /// As there.
     pub async fn start_server<H, F>(&self, handler: H, host: &str, port: u16) -> io::Result<Server>
@@ -192,6 +220,14 @@ impl ListenOptions {
     /// # Errors
     /// As there.
     // Nothing is awaited today; asyncio's is a coroutine, and so is its sister.
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("velodrome-doc-{}-options-start", std::process::id()));
+    /// # velodrome::run(async {
+    /// let options = velodrome::ListenOptions::new().backlog(1024);
+    /// let server = options.start_unix_server(|_, _| async {}, &path).await?;
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub async fn start_unix_server<H, F>(&self, handler: H, path: impl AsRef<Path>) -> io::Result<Server>
     where
         H: Fn(StreamReader, StreamWriter) -> F + 'static,
@@ -234,6 +270,11 @@ fn set_limit(reader: &mut StreamReader, limit: Option<usize>) {
 /// ```
 pub trait Outcome {
     /// The error, if there is one.
+    ///
+    /// ```
+    /// # use velodrome::Outcome;
+    /// assert!(Err::<(), _>("no thanks").into_error().is_some());
+    /// ```
     fn into_error(self) -> Option<Box<dyn Error>>;
 }
 
@@ -249,7 +290,7 @@ impl<E: Into<Box<dyn Error>>> Outcome for Result<(), E> {
     }
 }
 
-fn conclude(outcome: impl Outcome, peer: &Peer) {
+pub(crate) fn conclude(outcome: impl Outcome, peer: &Peer) {
     if let Some(error) = outcome.into_error()
         && let Some(local) = local::current()
     {

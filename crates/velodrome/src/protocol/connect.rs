@@ -13,6 +13,7 @@ use velodrome_engine::transport::stream::{Descriptor, Stream};
 use super::host::{Host, ProtocolRef};
 use super::kinds::AnyProtocol;
 use super::transport::Transport;
+use crate::channel::Channel;
 use crate::clients::Client;
 use crate::local::{self, Local};
 use crate::net::door::Serve;
@@ -89,6 +90,16 @@ pub async fn create_unix_connection<P: AnyProtocol<K>, K: 'static>(
 /// Listen on `host` and `port` by TCP, and let `factory` make a protocol for each connection: `loop.create_server`. As
 /// [`start_server`](crate::start_server) otherwise; see [`Protocol`](crate::Protocol) for an example.
 ///
+/// ```
+/// # struct Silent;
+/// # impl velodrome::Protocol for Silent { fn data_received(&mut self, _: &[u8]) {} }
+/// # velodrome::run(async {
+/// let server = velodrome::create_server(|| Silent, "127.0.0.1", 0).await?;
+/// let (reader, writer) = velodrome::open_connection("127.0.0.1", server.local_addr()?.port()).await?;
+/// # std::io::Result::Ok(()) })??;
+/// # std::io::Result::Ok(())
+/// ```
+///
 /// # Errors
 /// As [`start_server`](crate::start_server).
 pub async fn create_server<P: AnyProtocol<K>, K: 'static>(
@@ -103,6 +114,17 @@ pub async fn create_server<P: AnyProtocol<K>, K: 'static>(
 /// `loop.create_unix_server`. As [`start_unix_server`](crate::start_unix_server) otherwise; see
 /// [`create_unix_connection`] for an example.
 ///
+/// ```
+/// # struct Silent;
+/// # impl velodrome::Protocol for Silent { fn data_received(&mut self, _: &[u8]) {} }
+/// # let path = std::env::temp_dir().join(format!("velodrome-doc-{}-protocols", std::process::id()));
+/// # velodrome::run(async {
+/// let server = velodrome::create_unix_server(|| Silent, &path).await?;
+/// let (reader, writer) = velodrome::open_unix_connection(&path).await?;
+/// # std::io::Result::Ok(()) })??;
+/// # std::io::Result::Ok(())
+/// ```
+///
 /// # Errors
 /// As [`start_unix_server`](crate::start_unix_server).
 pub async fn create_unix_server<P: AnyProtocol<K>, K: 'static>(
@@ -114,6 +136,18 @@ pub async fn create_unix_server<P: AnyProtocol<K>, K: 'static>(
 
 impl ConnectOptions {
     /// As [`create_connection`], with these choices.
+    ///
+    /// ```
+    /// # struct Silent;
+    /// # impl velodrome::Protocol for Silent { fn data_received(&mut self, _: &[u8]) {} }
+    /// # velodrome::run(async {
+    /// # let server = velodrome::start_server(|_, _| async {}, "127.0.0.1", 0).await?;
+    /// # let port = server.local_addr()?.port();
+    /// let options = velodrome::ConnectOptions::new().keepalive(true);
+    /// let (transport, silent) = options.create_connection(|| Silent, "127.0.0.1", port).await?;
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     ///
     /// # Errors
     /// As there.
@@ -130,6 +164,18 @@ impl ConnectOptions {
 
     /// As [`create_unix_connection`], with these choices.
     ///
+    /// ```
+    /// # struct Silent;
+    /// # impl velodrome::Protocol for Silent { fn data_received(&mut self, _: &[u8]) {} }
+    /// # let path = std::env::temp_dir().join(format!("velodrome-doc-{}-options-protocol", std::process::id()));
+    /// # velodrome::run(async {
+    /// # let server = velodrome::start_unix_server(|_, _| async {}, &path).await?;
+    /// let options = velodrome::ConnectOptions::new();
+    /// let (transport, silent) = options.create_unix_connection(|| Silent, &path).await?;
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
+    ///
     /// # Errors
     /// As there.
     pub async fn create_unix_connection<P: AnyProtocol<K>, K: 'static>(
@@ -145,6 +191,16 @@ impl ConnectOptions {
 
 impl ListenOptions {
     /// As [`create_server`], with these choices.
+    ///
+    /// ```
+    /// # struct Silent;
+    /// # impl velodrome::Protocol for Silent { fn data_received(&mut self, _: &[u8]) {} }
+    /// # velodrome::run(async {
+    /// let options = velodrome::ListenOptions::new().backlog(1024);
+    /// let server = options.create_server(|| Silent, "127.0.0.1", 0).await?;
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     ///
     /// # Errors
     /// As there.
@@ -163,6 +219,16 @@ impl ListenOptions {
     /// # Errors
     /// As there.
     // Nothing is awaited today; asyncio's is a coroutine, and so is its sister.
+    /// ```
+    /// # struct Silent;
+    /// # impl velodrome::Protocol for Silent { fn data_received(&mut self, _: &[u8]) {} }
+    /// # let path = std::env::temp_dir().join(format!("velodrome-doc-{}-options-server", std::process::id()));
+    /// # velodrome::run(async {
+    /// let options = velodrome::ListenOptions::new().cleanup_socket(true);
+    /// let server = options.create_unix_server(|| Silent, &path).await?;
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub async fn create_unix_server<P: AnyProtocol<K>, K: 'static>(
         &self,
         factory: impl Fn() -> P + 'static,
@@ -175,14 +241,17 @@ impl ListenOptions {
 
 fn serve<P: AnyProtocol<K>, K: 'static>(factory: impl Fn() -> P + 'static) -> Rc<Serve> {
     Rc::new(move |local, socket, peer, client| {
-        // A panic in it is one connection's affair.
-        let protocol = catch_unwind(AssertUnwindSafe(&factory))
-            .map_err(|_| io::Error::other("the protocol factory panicked"))?;
+        let protocol = call_factory(&factory)?;
         open(local, protocol, socket, peer, Some(client)).map(drop)
     })
 }
 
-type Opened<P, K> = (Rc<Stream>, Rc<Host<P, K>>);
+/// A panic in it is one connection's affair.
+pub(super) fn call_factory<P>(factory: impl Fn() -> P) -> io::Result<P> {
+    catch_unwind(AssertUnwindSafe(factory)).map_err(|_| io::Error::other("the protocol factory panicked"))
+}
+
+type Opened<C, P, K> = (Rc<C>, Rc<Host<P, K>>);
 
 fn open<P: AnyProtocol<K>, K: 'static>(
     local: &Rc<Local>,
@@ -190,16 +259,29 @@ fn open<P: AnyProtocol<K>, K: 'static>(
     socket: OwnedFd,
     peer: Peer,
     client: Option<Client>,
-) -> io::Result<Opened<P, K>> {
+) -> io::Result<Opened<Stream, P, K>> {
+    open_over(local, protocol, socket, peer, client, |stream, _host| stream)
+}
+
+/// A connection whose protocol writes to what `channel` makes of the stream, and perhaps puts in between.
+pub(super) fn open_over<P: AnyProtocol<K>, K: 'static, C: Channel + 'static>(
+    local: &Rc<Local>,
+    protocol: P,
+    socket: OwnedFd,
+    peer: Peer,
+    client: Option<Client>,
+    channel: impl FnOnce(Rc<Stream>, Rc<Host<P, K>>) -> Rc<C>,
+) -> io::Result<Opened<C, P, K>> {
     let host = Host::new(local, protocol, peer, client);
     let stream = Stream::new(local.hub(), Descriptor::Owned(socket), Rc::clone(&host) as Rc<_>);
+    let channel = channel(Rc::clone(&stream), Rc::clone(&host));
     if let Err(error) = stream.start() {
         // It holds the host, and no report of a loss will come to part them.
         stream.discard();
         return Err(error);
     }
-    host.attach(Rc::clone(&stream) as Rc<_>);
-    Ok((stream, host))
+    host.attach(Rc::clone(&channel) as Rc<_>);
+    Ok((channel, host))
 }
 
 /// The connection of a client, once its protocol knows.

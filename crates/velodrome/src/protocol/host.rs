@@ -114,11 +114,13 @@ impl<P: AnyProtocol<K>, K: 'static> Host<P, K> {
 
     fn end(&self, error: Option<io::Error>) {
         let channel = self.channel.take();
-        if !self.made.replace(true) {
+        self.lender.take_owed();
+        if self.made.replace(true) {
+            self.call("connection_lost", |protocol| protocol.lost(error));
+        } else {
+            // It was never told of the connection: a handshake failed, or the loop ended.
             self.waiter.wake();
         }
-        self.lender.take_owed();
-        self.call("connection_lost", |protocol| protocol.lost(error));
         drop((channel, self.client.take()));
     }
 }
@@ -232,6 +234,20 @@ impl<P: 'static> ProtocolRef<P> {
     }
 
     /// Look at the protocol, or change it. None from within one of its own callbacks, which has it already.
+    ///
+    /// ```
+    /// # #[derive(Default)]
+    /// # struct Count(usize);
+    /// # impl velodrome::Protocol for Count { fn data_received(&mut self, data: &[u8]) { self.0 += data.len() } }
+    /// # velodrome::run(async {
+    /// # let server = velodrome::start_server(|_, _| async {}, "127.0.0.1", 0).await?;
+    /// # let port = server.local_addr()?.port();
+    /// let (_transport, count) = velodrome::create_connection(Count::default, "127.0.0.1", port).await?;
+    /// count.with(|count| count.0 = 7);
+    /// assert_eq!(count.with(|count| count.0), Some(7));
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn with<R>(&self, look: impl FnOnce(&mut P) -> R) -> Option<R> {
         let (mut look, mut seen) = (Some(look), None);
         self.0.lend(&mut |protocol| seen = look.take().map(|look| look(protocol)));

@@ -11,14 +11,29 @@ use super::transport::Transport;
 use super::{BufferedProtocol, Protocol};
 
 /// Marks a [`Protocol`].
+#[doc(hidden)]
 #[derive(Debug)]
 pub enum Plain {}
 
 /// Marks a [`BufferedProtocol`].
+#[doc(hidden)]
 #[derive(Debug)]
 pub enum Buffered {}
 
 /// A [`Protocol`] or a [`BufferedProtocol`]; `Kind` says which, and is never named.
+///
+/// ```
+/// use velodrome::{AnyProtocol, Server, create_server};
+///
+/// /// Serves any protocol, of either kind.
+/// async fn serve<P: AnyProtocol<K>, K: 'static>(factory: impl Fn() -> P + 'static) -> std::io::Result<Server> {
+///     create_server(factory, "127.0.0.1", 0).await
+/// }
+/// # struct Silent;
+/// # impl velodrome::Protocol for Silent { fn data_received(&mut self, _: &[u8]) {} }
+/// # velodrome::run(serve(|| Silent))??;
+/// # std::io::Result::Ok(())
+/// ```
 pub trait AnyProtocol<Kind>: 'static {
     #[doc(hidden)]
     fn made(&mut self, transport: Transport);

@@ -10,12 +10,17 @@ mod datagrams;
 mod host;
 mod kinds;
 mod lender;
+#[cfg(feature = "tls")]
+pub(crate) mod securing;
 mod transport;
 
 use std::io;
 
 pub use self::connect::{create_connection, create_server, create_unix_connection, create_unix_server};
-pub use self::datagrams::{DatagramOptions, DatagramProtocol, DatagramTransport, create_datagram_endpoint};
+pub use self::datagrams::{
+    DatagramAddress, DatagramOptions, DatagramProtocol, DatagramTransport, UnixDatagramOptions,
+    create_datagram_endpoint, create_unix_datagram_endpoint,
+};
 pub use self::host::ProtocolRef;
 pub use self::kinds::AnyProtocol;
 pub use self::transport::Transport;
@@ -60,24 +65,89 @@ pub use self::transport::Transport;
 /// ```
 pub trait Protocol: 'static {
     /// The connection is open, and this is what to write to.
+    ///
+    /// ```
+    /// # struct Greet;
+    /// # impl velodrome::Protocol for Greet {
+    /// fn connection_made(&mut self, transport: velodrome::Transport) {
+    ///     transport.write("220 ready\r\n");
+    /// }
+    /// # fn data_received(&mut self, _: &[u8]) {}
+    /// # }
+    /// ```
     fn connection_made(&mut self, _transport: Transport) {}
 
     /// Some bytes have arrived; how they are cut means nothing. They are the loop's own buffer, and gone afterwards.
+    ///
+    /// ```
+    /// # struct Count(usize);
+    /// # impl velodrome::Protocol for Count {
+    /// fn data_received(&mut self, data: &[u8]) {
+    ///     self.0 += data.len();
+    /// }
+    /// # }
+    /// ```
     fn data_received(&mut self, data: &[u8]);
 
     /// The peer will send no more. The connection is closed then, once what was written has left, unless this returns
     /// true.
+    ///
+    /// ```
+    /// # struct HalfOpen;
+    /// # impl velodrome::Protocol for HalfOpen {
+    /// # fn data_received(&mut self, _: &[u8]) {}
+    /// fn eof_received(&mut self) -> bool {
+    ///     // There is an answer to be sent: the connection is closed when that is done.
+    ///     true
+    /// }
+    /// # }
+    /// ```
     fn eof_received(&mut self) -> bool {
         false
     }
 
     /// More was written than is good to keep: [write no more](Transport::set_write_buffer_limits) for now.
+    ///
+    /// ```
+    /// # struct Feed { paused: bool }
+    /// # impl velodrome::Protocol for Feed {
+    /// # fn data_received(&mut self, _: &[u8]) {}
+    /// fn pause_writing(&mut self) {
+    ///     self.paused = true;
+    /// }
+    /// # }
+    /// ```
     fn pause_writing(&mut self) {}
 
     /// What was written has left, or nearly.
+    ///
+    /// ```
+    /// # struct Feed { paused: bool }
+    /// # impl Feed { fn send_more(&self) {} }
+    /// # impl velodrome::Protocol for Feed {
+    /// # fn data_received(&mut self, _: &[u8]) {}
+    /// fn resume_writing(&mut self) {
+    ///     self.paused = false;
+    ///     self.send_more();
+    /// }
+    /// # }
+    /// ```
     fn resume_writing(&mut self) {}
 
     /// The connection is over: closed by either side, or lost to an error.
+    ///
+    /// ```
+    /// # struct Log;
+    /// # impl velodrome::Protocol for Log {
+    /// # fn data_received(&mut self, _: &[u8]) {}
+    /// fn connection_lost(&mut self, error: Option<std::io::Error>) {
+    ///     match error {
+    ///         None => println!("closed"),
+    ///         Some(error) => println!("lost: {error}"),
+    ///     }
+    /// }
+    /// # }
+    /// ```
     fn connection_lost(&mut self, _error: Option<io::Error>) {}
 }
 
@@ -123,26 +193,102 @@ pub trait Protocol: 'static {
 /// ```
 pub trait BufferedProtocol: 'static {
     /// As [`Protocol::connection_made`].
+    ///
+    /// ```
+    /// # struct Fill { buffer: [u8; 64], transport: Option<velodrome::Transport> }
+    /// # impl velodrome::BufferedProtocol for Fill {
+    /// fn connection_made(&mut self, transport: velodrome::Transport) {
+    ///     self.transport = Some(transport);
+    /// }
+    /// # fn get_buffer(&mut self, _: usize) -> &mut [u8] { &mut self.buffer }
+    /// # fn buffer_updated(&mut self, _: usize) {}
+    /// # }
+    /// ```
     fn connection_made(&mut self, _transport: Transport) {}
 
     /// Where to put what has arrived. `size_hint` is what the loop would take; an empty buffer is an error, and loses
     /// the connection.
+    ///
+    /// ```
+    /// # struct Fill { buffer: Vec<u8>, filled: usize }
+    /// # impl velodrome::BufferedProtocol for Fill {
+    /// fn get_buffer(&mut self, size_hint: usize) -> &mut [u8] {
+    ///     self.buffer.resize(self.filled + size_hint, 0);
+    ///     &mut self.buffer[self.filled..]
+    /// }
+    /// # fn buffer_updated(&mut self, count: usize) { self.filled += count }
+    /// # }
+    /// ```
     fn get_buffer(&mut self, size_hint: usize) -> &mut [u8];
 
     /// So many bytes were put into the buffer.
+    ///
+    /// ```
+    /// # struct Fill { buffer: [u8; 64], filled: usize }
+    /// # impl velodrome::BufferedProtocol for Fill {
+    /// # fn get_buffer(&mut self, _: usize) -> &mut [u8] { &mut self.buffer[self.filled..] }
+    /// fn buffer_updated(&mut self, count: usize) {
+    ///     self.filled += count;
+    /// }
+    /// # }
+    /// ```
     fn buffer_updated(&mut self, count: usize);
 
     /// As [`Protocol::eof_received`].
+    ///
+    /// ```
+    /// # struct Fill { buffer: [u8; 64] }
+    /// # impl velodrome::BufferedProtocol for Fill {
+    /// # fn get_buffer(&mut self, _: usize) -> &mut [u8] { &mut self.buffer }
+    /// # fn buffer_updated(&mut self, _: usize) {}
+    /// fn eof_received(&mut self) -> bool {
+    ///     true
+    /// }
+    /// # }
+    /// ```
     fn eof_received(&mut self) -> bool {
         false
     }
 
     /// As [`Protocol::pause_writing`].
+    ///
+    /// ```
+    /// # struct Fill { buffer: [u8; 64], paused: bool }
+    /// # impl velodrome::BufferedProtocol for Fill {
+    /// # fn get_buffer(&mut self, _: usize) -> &mut [u8] { &mut self.buffer }
+    /// # fn buffer_updated(&mut self, _: usize) {}
+    /// fn pause_writing(&mut self) {
+    ///     self.paused = true;
+    /// }
+    /// # }
+    /// ```
     fn pause_writing(&mut self) {}
 
     /// As [`Protocol::resume_writing`].
+    ///
+    /// ```
+    /// # struct Fill { buffer: [u8; 64], paused: bool }
+    /// # impl velodrome::BufferedProtocol for Fill {
+    /// # fn get_buffer(&mut self, _: usize) -> &mut [u8] { &mut self.buffer }
+    /// # fn buffer_updated(&mut self, _: usize) {}
+    /// fn resume_writing(&mut self) {
+    ///     self.paused = false;
+    /// }
+    /// # }
+    /// ```
     fn resume_writing(&mut self) {}
 
     /// As [`Protocol::connection_lost`].
+    ///
+    /// ```
+    /// # struct Fill { buffer: [u8; 64] }
+    /// # impl velodrome::BufferedProtocol for Fill {
+    /// # fn get_buffer(&mut self, _: usize) -> &mut [u8] { &mut self.buffer }
+    /// # fn buffer_updated(&mut self, _: usize) {}
+    /// fn connection_lost(&mut self, error: Option<std::io::Error>) {
+    ///     println!("over: {error:?}");
+    /// }
+    /// # }
+    /// ```
     fn connection_lost(&mut self, _error: Option<io::Error>) {}
 }

@@ -18,6 +18,16 @@ use super::error::ReadError;
 ///
 /// **To give up a read is safe**: bytes leave the stream only together with the method's result, so a read that is
 /// dropped, by a [`timeout`](crate::timeout) say, has taken nothing.
+///
+/// ```
+/// async fn count_lines(mut reader: velodrome::StreamReader) -> std::io::Result<usize> {
+///     let mut lines = 0;
+///     while !reader.readline().await?.is_empty() {
+///         lines += 1;
+///     }
+///     Ok(lines)
+/// }
+/// ```
 pub struct StreamReader(pub(crate) Rc<Connection>);
 
 impl StreamReader {

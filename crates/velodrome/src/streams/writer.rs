@@ -21,6 +21,17 @@ use crate::channel::{self, Channel};
 ///
 /// **Dropping the writer closes the connection**, once what was written has left: the reader gets no more then. To say
 /// that no more will be written, and go on reading, there is [`write_eof`](Self::write_eof).
+///
+/// ```
+/// async fn count(writer: velodrome::StreamWriter) -> std::io::Result<()> {
+///     for number in 0..1000 {
+///         writer.write(format!("{number}\n"));
+///         writer.drain().await?;
+///     }
+///     writer.close();
+///     writer.wait_closed().await
+/// }
+/// ```
 pub struct StreamWriter(pub(crate) Rc<Connection>);
 
 impl StreamWriter {
@@ -187,12 +198,38 @@ impl StreamWriter {
     }
 
     /// Whether the connection is closed, or about to be.
+    ///
+    /// ```
+    /// # use std::os::unix::net::UnixStream;
+    /// # velodrome::run(async {
+    /// # let (ours, theirs) = UnixStream::pair()?;
+    /// # let (mut reader, writer) = velodrome::open_socket(ours)?;
+    /// # let (mut their_reader, their_writer) = velodrome::open_socket(theirs)?;
+    /// assert!(!writer.is_closing());
+    /// writer.close();
+    /// assert!(writer.is_closing());
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[must_use]
     pub fn is_closing(&self) -> bool {
         self.0.channel().is_none_or(|channel| channel.is_closing())
     }
 
     /// Wait until the connection is closed. Does not close it. Safe to give up.
+    ///
+    /// ```
+    /// # use std::os::unix::net::UnixStream;
+    /// # velodrome::run(async {
+    /// # let (ours, theirs) = UnixStream::pair()?;
+    /// # let (mut reader, writer) = velodrome::open_socket(ours)?;
+    /// # let (mut their_reader, their_writer) = velodrome::open_socket(theirs)?;
+    /// writer.write("last words");
+    /// writer.close();
+    /// writer.wait_closed().await?;
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     ///
     /// # Errors
     /// What befell the connection, if it was not closed by either side.
@@ -201,6 +238,18 @@ impl StreamWriter {
     }
 
     /// How many bytes that were written are kept, because the kernel has not taken them.
+    ///
+    /// ```
+    /// # use std::os::unix::net::UnixStream;
+    /// # velodrome::run(async {
+    /// # let (ours, theirs) = UnixStream::pair()?;
+    /// # let (mut reader, writer) = velodrome::open_socket(ours)?;
+    /// # let (mut their_reader, their_writer) = velodrome::open_socket(theirs)?;
+    /// writer.write(vec![0; 10_000_000]);
+    /// assert!(writer.buffered() > 0, "more than the kernel takes at once");
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[must_use]
     pub fn buffered(&self) -> usize {
         self.0.channel().map_or(0, |channel| channel.buffered())
@@ -233,12 +282,32 @@ impl StreamWriter {
 
     /// The path of the Unix socket at the other end; none for a socket of another family, and none for a client's end,
     /// which has no name.
+    ///
+    /// ```
+    /// # use std::os::unix::net::UnixStream;
+    /// # velodrome::run(async {
+    /// # let (ours, theirs) = UnixStream::pair()?;
+    /// # let (mut reader, writer) = velodrome::open_socket(ours)?;
+    /// # let (mut their_reader, their_writer) = velodrome::open_socket(theirs)?;
+    /// assert_eq!(writer.peer_unix_path(), None, "a pair has no names");
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[must_use]
     pub fn peer_unix_path(&self) -> Option<PathBuf> {
         channel::unix_path(self.0.peer())
     }
 
     /// The address of this end.
+    ///
+    /// ```
+    /// # velodrome::run(async {
+    /// # let server = velodrome::start_server(|_, _| async {}, "127.0.0.1", 0).await?;
+    /// let (_reader, writer) = velodrome::open_connection("127.0.0.1", server.local_addr()?.port()).await?;
+    /// assert!(writer.local_addr()?.ip().is_loopback());
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     ///
     /// # Errors
     /// `NotConnected` if the connection is closed; `Unsupported` as for [`peer_addr`](Self::peer_addr).
@@ -249,6 +318,15 @@ impl StreamWriter {
     /// Whether small writes leave at once (`TCP_NODELAY`). They do, unless
     /// [`ConnectOptions`](crate::ConnectOptions) or [`ListenOptions`](crate::ListenOptions) said otherwise.
     ///
+    /// ```
+    /// # velodrome::run(async {
+    /// # let server = velodrome::start_server(|_, _| async {}, "127.0.0.1", 0).await?;
+    /// let (_reader, writer) = velodrome::open_connection("127.0.0.1", server.local_addr()?.port()).await?;
+    /// writer.set_nodelay(false)?;
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
+    ///
     /// # Errors
     /// `NotConnected` if the connection is closed; what the kernel says if it is no TCP connection.
     pub fn set_nodelay(&self, on: bool) -> io::Result<()> {
@@ -256,6 +334,15 @@ impl StreamWriter {
     }
 
     /// Whether the kernel asks a silent peer if it still lives (`SO_KEEPALIVE`).
+    ///
+    /// ```
+    /// # velodrome::run(async {
+    /// # let server = velodrome::start_server(|_, _| async {}, "127.0.0.1", 0).await?;
+    /// let (_reader, writer) = velodrome::open_connection("127.0.0.1", server.local_addr()?.port()).await?;
+    /// writer.set_keepalive(true)?;
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     ///
     /// # Errors
     /// `NotConnected` if the connection is closed.

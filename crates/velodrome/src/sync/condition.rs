@@ -30,6 +30,10 @@ pub struct Condition(Line);
 
 impl Condition {
     /// A condition that nobody waits for. It belongs to no lock in particular; use it with one.
+    ///
+    /// ```
+    /// let condition = velodrome::sync::Condition::new();
+    /// ```
     #[must_use]
     pub fn new() -> Self {
         Self::default()

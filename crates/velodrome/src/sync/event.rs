@@ -34,6 +34,10 @@ pub struct Event {
 
 impl Event {
     /// An event that is not set.
+    ///
+    /// ```
+    /// assert!(!velodrome::sync::Event::new().is_set());
+    /// ```
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -99,6 +103,14 @@ impl fmt::Debug for Event {
 }
 
 /// What [`Event::wait`] returns.
+///
+/// ```
+/// let event = velodrome::sync::Event::new();
+/// let waiting: velodrome::sync::EventWait<'_> = event.wait();
+/// event.set();
+/// velodrome::run(waiting)?;
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Debug)]
 #[must_use = "a future does nothing until it is awaited"]
 pub struct EventWait<'a> {

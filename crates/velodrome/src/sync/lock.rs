@@ -42,6 +42,10 @@ pub struct Lock<T: ?Sized> {
 
 impl<T> Lock<T> {
     /// A lock that is open.
+    ///
+    /// ```
+    /// let lock = velodrome::sync::Lock::new(vec![1, 2, 3]);
+    /// ```
     #[must_use]
     pub fn new(value: T) -> Self {
         Self { gate: Semaphore::new(1), value: RefCell::new(value) }
@@ -122,6 +126,14 @@ impl<T: ?Sized> fmt::Debug for Lock<T> {
 }
 
 /// The value of a [`Lock`], for as long as it is locked.
+///
+/// ```
+/// let lock = velodrome::sync::Lock::new(1);
+/// if let Some(mut guard) = lock.try_lock() {
+///     *guard += 1;
+/// }
+/// assert_eq!(lock.into_inner(), 2);
+/// ```
 #[must_use = "a lock whose guard is dropped at once keeps nobody out"]
 pub struct LockGuard<'a, T: ?Sized> {
     // Dropped in this order: the borrow ends before the next one may borrow.

@@ -6,6 +6,7 @@
 //! | `Lock` | [`Lock`], with the value it protects |
 //! | `Semaphore`, `BoundedSemaphore` | [`Semaphore::new`], [`Semaphore::bounded`] |
 //! | `Condition` | [`Condition`] |
+//! | `Barrier` | [`Barrier`] |
 //! | `Queue`, `LifoQueue`, `PriorityQueue` | [`Queue::new`], [`Queue::lifo`], [`Queue::priority`] |
 //! | `loop.create_future()` | [`oneshot::channel`] |
 //! | `call_soon_threadsafe(queue.put_nowait, item)` | [`mpsc::channel`] |
@@ -14,6 +15,7 @@
 //! be served, and a future that is dropped while it waits takes nothing with it: what was meant for it goes to the next
 //! (each says so under *cancel safety*). So all of them may stand in a [`timeout`](crate::timeout()) or a `select!`.
 
+mod barrier;
 mod closed;
 mod condition;
 mod event;
@@ -26,6 +28,7 @@ mod semaphore;
 mod shelf;
 pub mod watch;
 
+pub use barrier::{Barrier, BarrierWait};
 pub use closed::Closed;
 pub use condition::Condition;
 pub use event::{Event, EventWait};

@@ -53,6 +53,16 @@ impl<T> Shared<T> {
 }
 
 /// The end into which items go, from any thread; see [`channel`].
+///
+/// ```
+/// use velodrome::sync::mpsc;
+///
+/// fn report(progress: &mpsc::Sender<u32>) {
+///     // Nobody listens any more? Then nobody needs to know.
+///     let _ = progress.send(100);
+/// }
+/// # report(&mpsc::channel().0);
+/// ```
 pub struct Sender<T>(Arc<Shared<T>>);
 
 impl<T> Sender<T> {
@@ -119,6 +129,22 @@ impl<T> fmt::Debug for Sender<T> {
 }
 
 /// The end at which items are awaited; see [`channel`].
+///
+/// ```
+/// use velodrome::sync::mpsc;
+///
+/// async fn sum(mut numbers: mpsc::Receiver<u32>) -> u32 {
+///     let mut sum = 0;
+///     while let Some(number) = numbers.receive().await {
+///         sum += number;
+///     }
+///     sum
+/// }
+/// # let (sender, receiver) = mpsc::channel();
+/// # std::thread::spawn(move || sender.send(7));
+/// # assert_eq!(velodrome::run(sum(receiver))?, 7);
+/// # std::io::Result::Ok(())
+/// ```
 pub struct Receiver<T>(Arc<Shared<T>>);
 
 impl<T> Receiver<T> {
@@ -182,3 +208,8 @@ impl<T> fmt::Debug for Receiver<T> {
         f.debug_struct("Receiver").field("items", &self.0.lock().items.len()).finish()
     }
 }
+
+#[cfg(test)]
+#[cfg(loom)]
+#[path = "mpsc_model.rs"]
+mod model;

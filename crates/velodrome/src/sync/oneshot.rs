@@ -45,6 +45,13 @@ struct Shared<T> {
 }
 
 /// The end into which the value goes; see [`channel`].
+///
+/// ```
+/// let (sender, receiver) = velodrome::sync::oneshot::channel();
+/// sender.send("hello")?;
+/// assert_eq!(velodrome::run(receiver).unwrap(), Ok("hello"));
+/// # Ok::<(), &str>(())
+/// ```
 pub struct Sender<T>(Rc<Shared<T>>);
 
 impl<T> Sender<T> {
@@ -118,6 +125,19 @@ impl<T> fmt::Debug for Sender<T> {
 /// The end at which the value is awaited; see [`channel`].
 ///
 /// **Cancel safety**: awaiting `&mut receiver` may be given up at any time; the value stays.
+///
+/// ```
+/// use std::time::Duration;
+/// use velodrome::sync::oneshot;
+///
+/// velodrome::run(async {
+///     let (sender, mut receiver) = oneshot::channel();
+///     assert!(velodrome::timeout(Duration::from_millis(1), &mut receiver).await.is_err());
+///     sender.send(7).unwrap();
+///     assert_eq!(receiver.await, Ok(7), "it was waited for once more");
+/// })?;
+/// # std::io::Result::Ok(())
+/// ```
 #[must_use = "a future does nothing until it is awaited"]
 pub struct Receiver<T>(Rc<Shared<T>>);
 

@@ -54,13 +54,27 @@ pub struct Queue<T, S: Shelf<T> = Fifo<T>> {
 }
 
 /// The last item that was put comes first: `asyncio.LifoQueue`; see [`Queue::lifo`].
+///
+/// ```
+/// let queue: velodrome::sync::LifoQueue<u8> = velodrome::sync::Queue::lifo(0);
+/// ```
 pub type LifoQueue<T> = Queue<T, Lifo<T>>;
 
 /// The smallest item comes first: `asyncio.PriorityQueue`; see [`Queue::priority`].
+///
+/// ```
+/// let queue: velodrome::sync::PriorityQueue<u8> = velodrome::sync::Queue::priority(0);
+/// ```
 pub type PriorityQueue<T> = Queue<T, Priority<T>>;
 
 impl<T> Queue<T> {
     /// First in, first out, and no more than `capacity` items; as many as there are, if that is 0.
+    ///
+    /// ```
+    /// let queue = velodrome::sync::Queue::new(1);
+    /// queue.put_nowait("first").unwrap();
+    /// assert!(queue.put_nowait("second").is_err(), "it is full");
+    /// ```
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         Self::with(capacity)
@@ -340,6 +354,14 @@ impl<T, S: Shelf<T>> fmt::Debug for Queue<T, S> {
 }
 
 /// What [`Queue::get`] returns.
+///
+/// ```
+/// let queue = velodrome::sync::Queue::new(0);
+/// let getting: velodrome::sync::Get<'_, _, _> = queue.get();
+/// queue.put_nowait(7).unwrap();
+/// assert_eq!(velodrome::run(getting)?, Ok(7));
+/// # std::io::Result::Ok(())
+/// ```
 #[must_use = "a future does nothing until it is awaited"]
 pub struct Get<'a, T, S: Shelf<T>> {
     queue: &'a Queue<T, S>,
@@ -377,6 +399,13 @@ impl<T, S: Shelf<T>> fmt::Debug for Get<'_, T, S> {
 }
 
 /// What [`Queue::put`] returns.
+///
+/// ```
+/// let queue = velodrome::sync::Queue::new(1);
+/// let putting: velodrome::sync::Put<'_, _, _> = queue.put(7);
+/// assert!(velodrome::run(putting)?.is_ok());
+/// # std::io::Result::Ok(())
+/// ```
 #[must_use = "a future does nothing until it is awaited"]
 pub struct Put<'a, T, S: Shelf<T>> {
     queue: &'a Queue<T, S>,

@@ -41,6 +41,10 @@ pub struct Semaphore {
 
 impl Semaphore {
     /// A semaphore of `permits`, to which [`release`](Self::release) may add.
+    ///
+    /// ```
+    /// assert_eq!(velodrome::sync::Semaphore::new(2).available(), 2);
+    /// ```
     #[must_use]
     pub fn new(permits: usize) -> Self {
         Self::with(permits, usize::MAX)
@@ -161,6 +165,13 @@ impl fmt::Debug for Semaphore {
 }
 
 /// What [`Semaphore::acquire`] returns.
+///
+/// ```
+/// let semaphore = velodrome::sync::Semaphore::new(1);
+/// let acquiring: velodrome::sync::Acquire<'_> = semaphore.acquire();
+/// let permit = velodrome::run(acquiring)?;
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Debug)]
 #[must_use = "a future does nothing until it is awaited"]
 pub struct Acquire<'a> {
@@ -189,6 +200,14 @@ impl Drop for Acquire<'_> {
 }
 
 /// One of a [`Semaphore`]'s permits. It gives itself back when it is dropped.
+///
+/// ```
+/// let semaphore = velodrome::sync::Semaphore::new(1);
+/// let permit = semaphore.try_acquire();
+/// assert_eq!(semaphore.available(), 0);
+/// drop(permit);
+/// assert_eq!(semaphore.available(), 1);
+/// ```
 #[derive(Debug)]
 #[must_use = "a permit that is dropped at once keeps nobody out"]
 pub struct Permit<'a>(&'a Semaphore);
@@ -213,6 +232,20 @@ impl Drop for Permit<'_> {
 }
 
 /// As [`Permit`], with a share in its semaphore: see [`Semaphore::acquire_owned`].
+///
+/// ```
+/// use std::rc::Rc;
+/// use velodrome::sync::{OwnedPermit, Semaphore};
+///
+/// velodrome::run(async {
+///     let semaphore = Rc::new(Semaphore::new(1));
+///     let permit: OwnedPermit = Rc::clone(&semaphore).acquire_owned().await;
+///     // It may go with a task, which a borrowed one could not.
+///     velodrome::spawn(async move { drop(permit) });
+///     semaphore.acquire().await;
+/// })?;
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Debug)]
 #[must_use = "a permit that is dropped at once keeps nobody out"]
 pub struct OwnedPermit(Rc<Semaphore>);

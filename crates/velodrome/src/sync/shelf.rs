@@ -4,6 +4,16 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 /// What a [`Queue`](super::Queue) keeps its items in. There are three, and no more.
+///
+/// ```
+/// use velodrome::sync::{LifoQueue, Queue, Shelf};
+///
+/// /// Takes a queue of any order.
+/// fn is_idle<T, S: Shelf<T>>(queue: &Queue<T, S>) -> bool {
+///     queue.is_empty()
+/// }
+/// assert!(is_idle(&LifoQueue::<u8>::lifo(0)));
+/// ```
 pub trait Shelf<T>: Default + sealed::Sealed {
     #[doc(hidden)]
     fn push(&mut self, item: T);
@@ -18,14 +28,29 @@ pub trait Shelf<T>: Default + sealed::Sealed {
 }
 
 /// First in, first out.
+///
+/// ```
+/// use velodrome::sync::{Fifo, Queue};
+/// let queue: Queue<u8, Fifo<u8>> = Queue::new(0);
+/// ```
 #[derive(Debug)]
 pub struct Fifo<T>(VecDeque<T>);
 
 /// Last in, first out.
+///
+/// ```
+/// use velodrome::sync::{Lifo, Queue};
+/// let queue: Queue<u8, Lifo<u8>> = Queue::lifo(0);
+/// ```
 #[derive(Debug)]
 pub struct Lifo<T>(Vec<T>);
 
 /// The smallest first.
+///
+/// ```
+/// use velodrome::sync::{Priority, Queue};
+/// let queue: Queue<u8, Priority<u8>> = Queue::priority(0);
+/// ```
 #[derive(Debug)]
 pub struct Priority<T>(BinaryHeap<Reverse<T>>);
 

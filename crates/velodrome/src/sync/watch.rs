@@ -57,6 +57,12 @@ impl<T> Shared<T> {
 }
 
 /// The end that changes the value; see [`channel`]. Clones change the same one.
+///
+/// ```
+/// let (level, watcher) = velodrome::sync::watch::channel(1);
+/// level.clone().send(2);
+/// assert_eq!(*watcher.get(), 2);
+/// ```
 pub struct Sender<T>(Rc<Shared<T>>);
 
 impl<T> Sender<T> {
@@ -121,6 +127,13 @@ impl<T: fmt::Debug> fmt::Debug for Sender<T> {
 }
 
 /// The end that watches; see [`channel`]. A clone has seen what this one has.
+///
+/// ```
+/// let (level, watcher) = velodrome::sync::watch::channel(1);
+/// let other = watcher.clone();
+/// level.send(2);
+/// assert!(watcher.has_changed() && other.has_changed());
+/// ```
 pub struct Receiver<T> {
     shared: Rc<Shared<T>>,
     seen: u64,
@@ -185,6 +198,14 @@ impl<T: fmt::Debug> fmt::Debug for Receiver<T> {
 }
 
 /// What [`Receiver::changed`] returns.
+///
+/// ```
+/// let (level, mut watcher) = velodrome::sync::watch::channel(1);
+/// let changing: velodrome::sync::watch::Changed<'_, _> = watcher.changed();
+/// level.send(2);
+/// assert!(velodrome::run(changing)?.is_ok());
+/// # std::io::Result::Ok(())
+/// ```
 #[must_use = "a future does nothing until it is awaited"]
 pub struct Changed<'a, T> {
     receiver: &'a mut Receiver<T>,

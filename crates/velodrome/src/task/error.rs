@@ -61,12 +61,29 @@ impl TaskError {
     }
 
     /// Whether the task was cancelled: by [`Task::cancel`](crate::Task::cancel), or because its loop ended.
+    ///
+    /// ```
+    /// velodrome::run(async {
+    ///     let task = velodrome::spawn(std::future::pending::<()>());
+    ///     task.cancel();
+    ///     assert!(task.await.unwrap_err().is_cancelled());
+    /// })?;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         matches!(self.0.reason, Reason::Cancelled)
     }
 
     /// Whether the task panicked.
+    ///
+    /// ```
+    /// velodrome::run(async {
+    ///     let task = velodrome::spawn(async { panic!("no more") });
+    ///     assert!(task.await.unwrap_err().is_panic());
+    /// })?;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[must_use]
     pub fn is_panic(&self) -> bool {
         matches!(self.0.reason, Reason::Panicked(_))

@@ -59,6 +59,14 @@ where
 ///
 /// Awaiting gives the future's output, or a [`TaskError`] if it was cancelled or panicked. Awaiting `&mut task` is safe
 /// to give up: the result stays with the task.
+///
+/// ```
+/// velodrome::run(async {
+///     let task: velodrome::Task<u8> = velodrome::spawn(async { 7 }).named("seven");
+///     assert_eq!(task.await.unwrap(), 7);
+/// })?;
+/// # std::io::Result::Ok(())
+/// ```
 pub struct Task<T>(Typed<T>);
 
 impl<T> Task<T> {
@@ -119,6 +127,15 @@ impl<T> Task<T> {
     }
 
     /// Call the task by another name; see [`named`](Self::named).
+    ///
+    /// ```
+    /// velodrome::run(async {
+    ///     let task = velodrome::spawn(async {});
+    ///     task.set_name("first");
+    ///     assert_eq!(task.name(), "first");
+    /// })?;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn set_name(&self, name: impl Into<String>) {
         self.0.task().head().set_name(name.into());
     }

@@ -29,6 +29,16 @@ pub fn interval(period: Duration) -> Interval {
 }
 
 /// What [`interval`] returns.
+///
+/// ```
+/// velodrome::run(async {
+///     let mut heartbeat = velodrome::interval(std::time::Duration::from_millis(1));
+///     for _ in 0..3 {
+///         heartbeat.tick().await;
+///     }
+/// })?;
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Debug)]
 #[must_use = "it ticks only when tick() is awaited"]
 pub struct Interval {
@@ -40,6 +50,13 @@ pub struct Interval {
 }
 
 /// What an [`Interval`] does about ticks that nobody awaited in time.
+///
+/// ```
+/// use std::time::Duration;
+/// use velodrome::{MissedTicks, interval};
+///
+/// let polite = interval(Duration::from_secs(1)).on_missed(MissedTicks::Delay);
+/// ```
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 pub enum MissedTicks {
     /// They come at once, one after the other, until it has caught up: no tick is lost.

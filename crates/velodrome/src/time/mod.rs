@@ -54,6 +54,14 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
 }
 
 /// What [`sleep`] and [`sleep_until`] return.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let mut nap: velodrome::Sleep = velodrome::sleep(Duration::from_millis(1));
+/// velodrome::run(&mut nap)?;
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Debug)]
 #[must_use = "a future does nothing until it is awaited"]
 pub struct Sleep(State);
@@ -197,11 +205,33 @@ async fn limited<F: Future>(mut limit: Sleep, future: F) -> Option<F::Output> {
 }
 
 /// Time was up before a [`timeout`]'s future was done. As an `io::Error` its kind is `TimedOut`.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// velodrome::run(async {
+///     let never = std::future::pending::<()>();
+///     let elapsed = velodrome::timeout(Duration::from_millis(1), never).await.unwrap_err();
+///     assert_eq!(std::io::Error::from(elapsed).kind(), std::io::ErrorKind::TimedOut);
+/// })?;
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Elapsed(Duration);
 
 impl Elapsed {
     /// How long it was waited.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// velodrome::run(async {
+    ///     let never = std::future::pending::<()>();
+    ///     let elapsed = velodrome::timeout(Duration::from_millis(1), never).await.unwrap_err();
+    ///     assert_eq!(elapsed.after(), Duration::from_millis(1));
+    /// })?;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[must_use]
     pub fn after(&self) -> Duration {
         self.0

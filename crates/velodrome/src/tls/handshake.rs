@@ -31,6 +31,15 @@ enum Side {
 impl Tls {
     /// As the client, of a server that can prove to be `name`: a host's name or its address.
     ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// use velodrome::tls::{Tls, rustls};
+    ///
+    /// fn to_example(config: Arc<rustls::ClientConfig>) -> std::io::Result<Tls> {
+    ///     Tls::client(config, "example.org")
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// `InvalidInput` if it is neither.
     pub fn client(config: Arc<ClientConfig>, name: &str) -> io::Result<Self> {
@@ -41,12 +50,21 @@ impl Tls {
     }
 
     /// As the server.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// use velodrome::tls::{Tls, rustls};
+    ///
+    /// fn as_server(config: Arc<rustls::ServerConfig>) -> Tls {
+    ///     Tls::server(config)
+    /// }
+    /// ```
     #[must_use]
     pub fn server(config: Arc<ServerConfig>) -> Self {
         Self(Side::Server(config))
     }
 
-    pub(super) fn session(self) -> io::Result<Connection> {
+    pub(crate) fn session(self) -> io::Result<Connection> {
         let session = match self.0 {
             Side::Client(config, name) => ClientConnection::new(config, name).map(Connection::Client),
             Side::Server(config) => ServerConnection::new(config).map(Connection::Server),
@@ -68,6 +86,16 @@ impl fmt::Debug for Tls {
 }
 
 /// What the two sides have agreed upon: what [`start_tls`](crate::StreamWriter::start_tls) returns.
+///
+/// ```
+/// use velodrome::tls::{Handshake, Tls};
+///
+/// async fn secure(writer: &velodrome::StreamWriter, tls: Tls) -> std::io::Result<()> {
+///     let handshake: Handshake = writer.start_tls(tls).await?;
+///     println!("{:?}, {} certificates", handshake.protocol_version, handshake.peer_certificates.len());
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Handshake {

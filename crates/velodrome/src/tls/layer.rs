@@ -29,11 +29,13 @@ thread_local! {
     static CIPHERTEXT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-pub(super) struct Layer {
+pub(crate) struct Layer {
     stream: Rc<Stream>,
     session: RefCell<Session>,
     /// None once the connection is lost.
     inner: RefCell<Option<Rc<dyn Protocol>>>,
+    /// It is still to be told of the connection, when hands are shaken, and of nothing before.
+    unannounced: Cell<bool>,
     handshake: RefCell<Progress>,
     /// Who waits for the handshake.
     waiter: Waiter,
@@ -58,6 +60,7 @@ impl Layer {
             stream,
             session: RefCell::new(session),
             inner: RefCell::new(Some(inner)),
+            unannounced: Cell::new(false),
             handshake: RefCell::new(Progress::UnderWay),
             waiter: Waiter::default(),
             ended: Cell::new(false),
@@ -65,6 +68,14 @@ impl Layer {
             outgoing: Cell::default(),
         });
         layer.stream.set_protocol(Rc::clone(&layer) as Rc<_>);
+        layer
+    }
+
+    /// As [`new`](Self::new), over a stream that has not started: the handshake begins with it, and `inner` is told of
+    /// the connection when it has succeeded.
+    pub(crate) fn announcing(stream: Rc<Stream>, session: Session, inner: Rc<dyn Protocol>) -> Rc<Self> {
+        let layer = Self::new(stream, session, inner);
+        layer.unannounced.set(true);
         layer
     }
 
@@ -79,7 +90,7 @@ impl Layer {
     }
 
     /// Until the handshake is over.
-    pub(super) fn poll_handshake(&self, cx: &Context<'_>) -> Poll<io::Result<Handshake>> {
+    pub(crate) fn poll_handshake(&self, cx: &Context<'_>) -> Poll<io::Result<Handshake>> {
         match &*self.handshake.borrow() {
             Progress::UnderWay => self.waiter.wait(cx),
             Progress::Done => return Poll::Ready(Ok(Handshake::of(&self.session.borrow()))),
@@ -89,7 +100,16 @@ impl Layer {
     }
 
     fn inner(&self) -> Option<Rc<dyn Protocol>> {
-        self.inner.borrow().clone()
+        self.inner.borrow().clone().filter(|_| !self.unannounced.get())
+    }
+
+    fn announce(&self) {
+        if !self.is_shaking_hands()
+            && self.unannounced.replace(false)
+            && let Some(inner) = self.inner()
+        {
+            inner.connection_made();
+        }
     }
 
     fn is_shaking_hands(&self) -> bool {
@@ -104,6 +124,7 @@ impl Layer {
             // An error has an alert to be sent, too.
             self.send();
             processed?;
+            self.announce();
             self.deliver();
         }
         Ok(())
@@ -188,7 +209,9 @@ impl Layer {
 }
 
 impl Protocol for Layer {
-    fn connection_made(&self) {}
+    fn connection_made(&self) {
+        self.begin(&[]);
+    }
 
     fn data_ready(&self, recv: Recv<'_>) -> Received {
         // Taken out, not borrowed: whoever is told below may read another connection.

@@ -7,11 +7,12 @@
 //! A peer that ends the connection without saying so by TLS (`close_notify`) may have been cut off by somebody in
 //! between, so reading ends with `UnexpectedEof`, and not as if all had been said.
 
-mod handshake;
-mod layer;
-mod streams;
+pub(crate) mod handshake;
+pub(crate) mod layer;
+pub(crate) mod streams;
 
 pub use ::rustls;
 
 pub use self::handshake::{Handshake, Tls};
 pub use self::streams::{open_tls_connection, start_tls_server};
+pub use crate::protocol::securing::{create_tls_connection, create_tls_server};

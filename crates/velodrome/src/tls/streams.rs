@@ -99,6 +99,16 @@ where
 impl ConnectOptions {
     /// As [`open_tls_connection`], with these choices. Feature `tls`.
     ///
+    /// ```no_run
+    /// # use std::{io, sync::Arc};
+    /// # fn config() -> Arc<velodrome::tls::rustls::ClientConfig> { todo!() }
+    /// # velodrome::run(async {
+    /// let options = velodrome::ConnectOptions::new().keepalive(true);
+    /// let (reader, writer) = options.open_tls_connection("example.org", 443, config()).await?;
+    /// # io::Result::Ok(()) })??;
+    /// # io::Result::Ok(())
+    /// ```
+    ///
     /// # Errors
     /// As there.
     pub async fn open_tls_connection(
@@ -116,6 +126,16 @@ impl ConnectOptions {
 
 impl ListenOptions {
     /// As [`start_tls_server`], with these choices. Feature `tls`.
+    ///
+    /// ```no_run
+    /// # use std::{io, sync::Arc};
+    /// # fn config() -> Arc<velodrome::tls::rustls::ServerConfig> { todo!() }
+    /// # velodrome::run(async {
+    /// let options = velodrome::ListenOptions::new().backlog(1024);
+    /// let server = options.start_tls_server(|_, _| async {}, "", 443, config()).await?;
+    /// # io::Result::Ok(()) })??;
+    /// # io::Result::Ok(())
+    /// ```
     ///
     /// # Errors
     /// As there.
@@ -198,18 +218,29 @@ impl StreamWriter {
         let connection = Rc::clone(&self.0);
         let layer = Layer::new(stream, tls.session()?, Rc::clone(&connection) as Rc<_>);
         connection.attach(Rc::clone(&layer) as Rc<_>);
-        let mut shaking = Shaking(Some(Rc::clone(&layer)));
+        let shaking = Shaking(Some(Rc::clone(&layer)));
         layer.begin(&connection.take_unread());
-        let shaken = timeout(PATIENCE, poll_fn(|cx| layer.poll_handshake(cx))).await?;
-        if shaken.is_ok() {
-            shaking.0 = None;
-        }
-        shaken
+        shaking.shake(&layer).await
     }
+}
+
+/// Until the handshake is over, which has begun or will by itself. Given up, or failed, the connection ends.
+pub(crate) async fn shake(layer: &Rc<Layer>) -> io::Result<Handshake> {
+    Shaking(Some(Rc::clone(layer))).shake(layer).await
 }
 
 /// A handshake that has not succeeded; the connection ends with it.
 struct Shaking(Option<Rc<Layer>>);
+
+impl Shaking {
+    async fn shake(mut self, layer: &Layer) -> io::Result<Handshake> {
+        let shaken = timeout(PATIENCE, poll_fn(|cx| layer.poll_handshake(cx))).await?;
+        if shaken.is_ok() {
+            self.0 = None;
+        }
+        shaken
+    }
+}
 
 impl Drop for Shaking {
     fn drop(&mut self) {

@@ -36,8 +36,27 @@ macro_rules! gather {
 }
 
 /// A tuple of futures, for [`gather!`](crate::gather!).
+///
+/// ```
+/// use velodrome::Gather;
+///
+/// let both = (async { 1 }, async { "two" });
+/// assert_eq!(velodrome::run(both.gather())?, (1, "two"));
+/// # std::io::Result::Ok(())
+/// ```
 pub trait Gather {
     /// The tuple of their outputs.
+    ///
+    /// ```
+    /// use velodrome::Gather;
+    ///
+    /// async fn both<G: Gather<Outputs = (u8, u8)>>(futures: G) -> u8 {
+    ///     let (one, other) = futures.gather().await;
+    ///     one + other
+    /// }
+    /// # assert_eq!(velodrome::run(both((async { 1 }, async { 2 })))?, 3);
+    /// # std::io::Result::Ok(())
+    /// ```
     type Outputs;
 
     /// Await all of them.

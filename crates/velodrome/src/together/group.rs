@@ -85,6 +85,22 @@ where
 }
 
 /// A group of tasks, as the body of [`task_group`] sees it.
+///
+/// ```
+/// use velodrome::TaskGroup;
+///
+/// /// A group may be handed on, so that others start tasks in it.
+/// fn start_all(group: &TaskGroup<std::io::Error>) {
+///     for _ in 0..3 {
+///         group.spawn(async { Ok(()) });
+///     }
+/// }
+/// velodrome::run(velodrome::task_group(async |group| {
+///     start_all(group);
+///     Ok(())
+/// }))?.unwrap();
+/// # std::io::Result::Ok(())
+/// ```
 pub struct TaskGroup<E: 'static>(Rc<Group<E>>);
 
 impl<E: 'static> TaskGroup<E> {
@@ -330,6 +346,19 @@ where
 }
 
 /// One thing that failed in a [`task_group`].
+///
+/// ```
+/// use velodrome::{Failure, task_group};
+///
+/// velodrome::run(async {
+///     let body = task_group::<(), &str, _>(async |_| Err("no thanks"));
+///     match body.await.unwrap_err().failures() {
+///         [Failure::Error(error)] => assert_eq!(*error, "no thanks"),
+///         others => println!("{others:?}"),
+///     }
+/// })?;
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Debug)]
 pub enum Failure<E> {
     /// A task, or the body, gave this.

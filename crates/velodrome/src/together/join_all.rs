@@ -38,6 +38,12 @@ where
 }
 
 /// What [`join_all`] returns.
+///
+/// ```
+/// let all: velodrome::JoinAll<_> = velodrome::join_all([async { 1 }]);
+/// assert_eq!(velodrome::run(all)?, [1]);
+/// # std::io::Result::Ok(())
+/// ```
 #[must_use = "a future does nothing until it is awaited"]
 pub struct JoinAll<F: Future> {
     shares: Vec<Share<F>>,

@@ -13,17 +13,18 @@ use crate::task::{Task, spawn};
 ///
 /// ```
 /// use std::{cell::Cell, rc::Rc, time::Duration};
-/// use velodrome::{shield, sleep, timeout};
+/// use velodrome::{shield, sleep, sync::Event, timeout};
 ///
 /// velodrome::run(async {
-///     let saved = Rc::new(Cell::new(false));
-///     let told = Rc::clone(&saved);
+///     let (written, saved) = (Rc::new(Event::new()), Rc::new(Cell::new(false)));
+///     let (disk, told) = (Rc::clone(&written), Rc::clone(&saved));
 ///     let save = async move {
-///         sleep(Duration::from_millis(5)).await;
+///         disk.wait().await;
 ///         told.set(true);
 ///     };
 ///     assert!(timeout(Duration::from_millis(1), shield(save)).await.is_err());
-///     sleep(Duration::from_millis(10)).await;
+///     written.set();
+///     sleep(Duration::from_millis(1)).await;
 ///     assert!(saved.get());
 /// })?;
 /// # std::io::Result::Ok(())

@@ -8,21 +8,56 @@ use std::task::{Context, Poll};
 use crate::task::Task;
 
 /// When [`wait`] is over: [`FirstCompleted`], [`FirstError`] or [`All`]; asyncio's `return_when`.
+///
+/// ```
+/// use velodrome::{ReturnWhen, Task, wait};
+///
+/// /// How many are done, when it is enough.
+/// async fn count<T>(tasks: Vec<Task<T>>, when: impl ReturnWhen<T>) -> usize {
+///     wait(tasks, when).await.done.len()
+/// }
+/// # velodrome::run(async { assert_eq!(count(vec![velodrome::spawn(async {})], velodrome::All).await, 1) })?;
+/// # std::io::Result::Ok(())
+/// ```
 pub trait ReturnWhen<T>: sealed::Sealed {
     #[doc(hidden)]
     fn is_enough(&self, done: &Task<T>) -> bool;
 }
 
 /// As soon as one of the tasks is done.
+///
+/// ```
+/// velodrome::run(async {
+///     let tasks = [velodrome::spawn(async {}), velodrome::spawn(std::future::pending())];
+///     assert_eq!(velodrome::wait(tasks, velodrome::FirstCompleted).await.done.len(), 1);
+/// })?;
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct FirstCompleted;
 
 /// As soon as one of the tasks has given an error, has panicked, or was cancelled; or all are done. For tasks that give a
 /// `Result`.
+///
+/// ```
+/// velodrome::run(async {
+///     let tasks = [velodrome::spawn(async { Err("no") }), velodrome::spawn(std::future::pending::<Result<(), _>>())];
+///     assert_eq!(velodrome::wait(tasks, velodrome::FirstError).await.done.len(), 1);
+/// })?;
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct FirstError;
 
 /// When all are done.
+///
+/// ```
+/// velodrome::run(async {
+///     let tasks = [1, 2].map(|number| velodrome::spawn(async move { number }));
+///     assert!(velodrome::wait(tasks, velodrome::All).await.pending.is_empty());
+/// })?;
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct All;
 
@@ -84,6 +119,15 @@ pub fn wait<T, W: ReturnWhen<T>>(tasks: impl IntoIterator<Item = Task<T>>, when:
 }
 
 /// What [`wait`] returns.
+///
+/// ```
+/// velodrome::run(async {
+///     let mut waiting: velodrome::Wait<_, _> = velodrome::wait([velodrome::spawn(async {})], velodrome::All);
+///     // By reference, so that giving up keeps the tasks.
+///     assert_eq!((&mut waiting).await.done.len(), 1);
+/// })?;
+/// # std::io::Result::Ok(())
+/// ```
 #[must_use = "a future does nothing until it is awaited"]
 pub struct Wait<T, W> {
     tasks: Vec<Task<T>>,
@@ -121,6 +165,17 @@ impl<T, W> fmt::Debug for Wait<T, W> {
 }
 
 /// What [`wait`] found. Both are in the order in which the tasks were given.
+///
+/// ```
+/// velodrome::run(async {
+///     let tasks = [velodrome::spawn(async {}), velodrome::spawn(std::future::pending())];
+///     let waited = velodrome::wait(tasks, velodrome::FirstCompleted).await;
+///     for task in waited.pending {
+///         task.cancel();
+///     }
+/// })?;
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Debug)]
 pub struct Waited<T> {
     /// Awaiting one of these gives its output at once.

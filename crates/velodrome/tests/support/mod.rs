@@ -76,6 +76,10 @@ impl Log {
     pub(crate) fn take(&self) -> Vec<String> {
         self.0.take()
     }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.borrow().len()
+    }
 }
 
 /// Sets a flag when it is dropped.
