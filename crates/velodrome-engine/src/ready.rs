@@ -232,6 +232,7 @@ impl ReadyQueue {
     }
 
     /// Take the callback at the front.
+    #[inline]
     pub fn pop(&self) -> Option<Runnable> {
         self.queue.borrow_mut().pop_front()
     }

@@ -140,7 +140,9 @@ impl Local {
         let timeout = if due { Timeout::Zero } else { self.patience() };
         self.wait(timeout)?;
         engine.expire(hub.clock.now());
-        self.credit.set(CREDIT);
+        // What was found, and the tasks that it wakes, run before the kernel is asked again: it would tell of the same
+        // bytes once more.
+        self.credit.set(CREDIT.max(2 * hub.ready.len()));
         Ok(())
     }
 

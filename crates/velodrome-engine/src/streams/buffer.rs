@@ -45,8 +45,14 @@ impl ByteBuffer {
         self.storage.get(self.occupied()).unwrap_or_default()
     }
 
-    /// Adds bytes at the end.
+    /// Adds bytes at the end. The first ones get exactly the room they need: mostly they are a message, which is taken as
+    /// a whole, and then nothing is copied again, and nothing kept for a connection that is idle.
     pub fn feed(&mut self, bytes: &[u8]) {
+        if self.storage.is_empty() {
+            self.storage = bytes.to_vec();
+            self.end = bytes.len();
+            return;
+        }
         self.reserve(bytes.len());
         self.storage[self.end..self.end + bytes.len()].copy_from_slice(bytes);
         self.end += bytes.len();
@@ -204,6 +210,15 @@ mod tests {
             buffer.consume(100);
         }
         assert_eq!((buffer.len(), buffer.storage.len()), (4, LEAST_ROOM));
+    }
+
+    #[test]
+    fn a_message_that_is_taken_as_a_whole_is_copied_once_and_leaves_nothing() {
+        let mut buffer = ByteBuffer::new();
+        buffer.feed(&[7; 100]);
+        let there = buffer.as_slice().as_ptr();
+        let taken = buffer.take(1000);
+        assert_eq!((taken.as_ptr(), taken.len(), buffer.storage.capacity()), (there, 100, 0));
     }
 
     #[test]

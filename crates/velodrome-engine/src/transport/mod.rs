@@ -57,7 +57,9 @@ pub type Recv<'a> = &'a mut dyn FnMut(&mut [u8]) -> io::Result<usize>;
 pub trait Protocol {
     /// The transport is open. Once, first.
     fn connection_made(&self);
-    /// Bytes are waiting: call `recv` once, with a buffer of your own or the loop's, and deal with what it brought.
+    /// Bytes are waiting: call `recv` once, with a buffer of your own or the loop's, and deal with what it brought. Or
+    /// say that there was [`Nothing`](Received::Nothing): they go on waiting, for
+    /// [`Stream::receive`](stream::Stream::receive), or to be announced again when the kernel is next asked.
     fn data_ready(&self, recv: Recv<'_>) -> Received;
     /// The peer will send no more. True keeps the transport open for writing.
     fn eof_received(&self) -> bool;

@@ -9,6 +9,7 @@ use velodrome_engine::hub::Hub;
 use velodrome_engine::streams::ByteBuffer;
 use velodrome_engine::streams::read::Read;
 use velodrome_engine::sys::Peer;
+use velodrome_engine::transport::stream::Stream;
 use velodrome_engine::transport::{Protocol, Received, Recv};
 
 use super::error::ReadError;
@@ -21,6 +22,8 @@ pub(crate) struct Connection {
     hub: Rc<Hub>,
     /// None once the connection is lost. Until then the two hold each other.
     channel: RefCell<Option<Rc<dyn Channel>>>,
+    /// What the channel is, while that is the socket itself: a reader that waits takes from it what has come.
+    socket: RefCell<Option<Rc<Stream>>>,
     peer: Peer,
     pub(super) inbound: Inbound,
     pub(crate) outbound: Outbound,
@@ -34,6 +37,7 @@ impl Connection {
         Self {
             hub: Rc::clone(hub),
             channel: RefCell::default(),
+            socket: RefCell::default(),
             peer,
             inbound: Inbound::default(),
             outbound: Outbound::default(),
@@ -43,6 +47,7 @@ impl Connection {
     }
 
     pub(crate) fn attach(&self, channel: Rc<dyn Channel>) {
+        self.socket.replace(Rc::clone(&channel).plain());
         self.channel.replace(Some(channel));
     }
 
@@ -81,6 +86,9 @@ impl Connection {
         attempt: impl FnOnce(&mut ByteBuffer, usize, bool) -> Read,
         expected: Option<usize>,
     ) -> Poll<Result<Vec<u8>, ReadError>> {
+        if self.inbound.take_offer() {
+            self.receive_ahead();
+        }
         let poll = self.inbound.poll(cx, attempt, expected);
         self.keep_up();
         poll
@@ -92,9 +100,45 @@ impl Connection {
         cx: &Context<'_>,
         take: impl FnOnce(&[u8]) -> usize,
     ) -> Poll<io::Result<()>> {
+        if self.inbound.take_offer() {
+            self.receive_ahead();
+        }
         let poll = self.inbound.poll_take(cx, take);
         self.keep_up();
         poll
+    }
+
+    /// Wait for bytes, and receive them into `buffer`: straight from the socket, where none are kept. 0 at the end.
+    pub(super) fn poll_receive(&self, cx: &Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        if self.inbound.is_empty()
+            && self.inbound.take_offer()
+            && let Some(socket) = self.socket()
+        {
+            let count = socket.receive(buffer);
+            if count > 0 {
+                return Poll::Ready(Ok(count));
+            }
+        }
+        let mut count = 0;
+        let poll = self.poll_take(cx, |bytes| {
+            count = bytes.len().min(buffer.len());
+            buffer[..count].copy_from_slice(&bytes[..count]);
+            count
+        });
+        poll.map_ok(|()| count)
+    }
+
+    /// Receive what the kernel has for this reader, by way of the loop's buffer.
+    fn receive_ahead(&self) {
+        let Some(socket) = self.socket() else { return };
+        self.hub.with_scratch(|scratch| {
+            let count = socket.receive(scratch);
+            self.inbound.feed(&scratch[..count]);
+        });
+    }
+
+    fn socket(&self) -> Option<Rc<Stream>> {
+        self.socket.borrow().clone()
     }
 
     /// Until the kernel has taken all that was written.
@@ -115,10 +159,10 @@ impl Connection {
     }
 
     fn end(&self, error: Option<&io::Error>) {
-        let channel = self.channel.take();
+        let (channel, socket) = (self.channel.take(), self.socket.take());
         self.inbound.end(error);
         self.outbound.lose(error);
-        drop((channel, self.client.take()));
+        drop((channel, socket, self.client.take()));
     }
 }
 
@@ -139,7 +183,12 @@ impl Endpoint for Connection {
 impl Protocol for Connection {
     fn connection_made(&self) {}
 
+    /// A reader that waits is woken and receives by itself, into memory of its own. Should it not come before the
+    /// kernel tells of these bytes again, they are read ahead for whoever reads next.
     fn data_ready(&self, recv: Recv<'_>) -> Received {
+        if self.socket.borrow().is_some() && self.inbound.offer() {
+            return Received::Nothing;
+        }
         let received = self.hub.with_scratch(|scratch| {
             let received = recv(scratch)?;
             self.inbound.feed(&scratch[..received]);

@@ -25,7 +25,17 @@ pub(super) struct Inbound {
     starving: Cell<bool>,
     /// The transport was told to pause.
     paused: Cell<bool>,
+    /// Whether a reader waits, which had better receive by itself.
+    offers: Cell<Offer>,
     waiter: Waiter,
+}
+
+/// Bytes that wait in the kernel are offered to a reader once; then they are read ahead.
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum Offer {
+    Unwanted,
+    Welcome,
+    Made,
 }
 
 impl Default for Inbound {
@@ -37,15 +47,36 @@ impl Default for Inbound {
             error: RefCell::default(),
             starving: Cell::new(false),
             paused: Cell::new(false),
+            offers: Cell::new(Offer::Unwanted),
             waiter: Waiter::default(),
         }
     }
 }
 
 impl Inbound {
+    /// Offer what the kernel has to a reader that waits for it. False if there is none.
+    pub(super) fn offer(&self) -> bool {
+        let welcome = self.offers.get() == Offer::Welcome;
+        if welcome {
+            self.offers.set(Offer::Made);
+            self.waiter.wake();
+        }
+        welcome
+    }
+
+    /// Whether an offer stands: nothing was read ahead since it was made. It is for whoever comes.
+    pub(super) fn take_offer(&self) -> bool {
+        self.offers.replace(Offer::Unwanted) == Offer::Made && !self.ended.get()
+    }
+
     pub(super) fn feed(&self, bytes: &[u8]) {
         self.buffer.borrow_mut().feed(bytes);
+        self.offers.set(Offer::Unwanted);
         self.starving.set(false);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.buffer.borrow().is_empty()
     }
 
     pub(super) fn wake(&self) {
@@ -70,6 +101,7 @@ impl Inbound {
 
     /// Whether the transport is now to pause (true) or to go on (false); none if it is to do what it does. Above twice
     /// the limit and down to the limit, as asyncio: a line of that length and the beginning of the next have room.
+    #[inline]
     pub(super) fn pause_changed(&self) -> Option<bool> {
         let (held, limit) = (self.buffer.borrow().len(), self.limit.get());
         let most = if self.paused.get() { limit } else { limit.saturating_mul(2) };
@@ -94,8 +126,7 @@ impl Inbound {
         }
         match self.try_read(attempt, self.ended.get()) {
             Read::NeedMore => {
-                self.starving.set(true);
-                self.waiter.wait(cx);
+                self.wait(cx);
                 Poll::Pending
             }
             read => Poll::Ready(conclude(read, expected)),
@@ -121,9 +152,14 @@ impl Inbound {
         if self.ended.get() {
             return Poll::Ready(Ok(()));
         }
-        self.starving.set(true);
-        self.waiter.wait(cx);
+        self.wait(cx);
         Poll::Pending
+    }
+
+    fn wait(&self, cx: &Context<'_>) {
+        self.starving.set(true);
+        self.offers.set(Offer::Welcome);
+        self.waiter.wait(cx);
     }
 
     fn try_read(&self, attempt: impl FnOnce(&mut ByteBuffer, usize, bool) -> Read, ended: bool) -> Read {
@@ -143,5 +179,26 @@ fn conclude(read: Read, expected: Option<usize>) -> Result<Vec<u8>, ReadError> {
         Read::TooLong { consumed, overrun } => Err(ReadError::LimitOverrun { consumed, overrun }),
         // Whoever calls has dealt with it; were it not so, the reader would be told that there was no more.
         Read::NeedMore => Err(ReadError::Incomplete { partial: Vec::new(), expected }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn what_waits_in_the_kernel_is_offered_once_to_who_waits_for_it() {
+        let (inbound, cx) = (Inbound::default(), Context::from_waker(Waker::noop()));
+        assert!(!inbound.offer(), "nobody waits");
+        assert!(inbound.poll_take(&cx, <[u8]>::len).is_pending());
+        assert!(inbound.offer());
+        assert!(!inbound.offer(), "a reader that does not come is not waited for");
+        assert!(inbound.take_offer() && !inbound.take_offer());
+        assert!(inbound.poll_take(&cx, <[u8]>::len).is_pending());
+        assert!(inbound.offer());
+        inbound.feed(b"read ahead");
+        assert!(!inbound.take_offer());
     }
 }

@@ -77,18 +77,10 @@ impl StreamReader {
     /// # Errors
     /// If the connection failed.
     pub async fn read_into(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut count = 0;
-        if !buffer.is_empty() {
-            poll_fn(|cx| {
-                self.0.poll_take(cx, |bytes| {
-                    count = bytes.len().min(buffer.len());
-                    buffer[..count].copy_from_slice(&bytes[..count]);
-                    count
-                })
-            })
-            .await?;
+        if buffer.is_empty() {
+            return Ok(0);
         }
-        Ok(count)
+        poll_fn(|cx| self.0.poll_receive(cx, buffer)).await
     }
 
     /// Everything up to the end of the stream: asyncio's `read(-1)`. No limit applies.

@@ -350,6 +350,32 @@ impl Stream {
         }
         match protocol.data_ready(&mut |buffer| self.recv(buffer)) {
             Received::Bytes | Received::Nothing => {}
+            trouble => self.received(trouble),
+        }
+    }
+
+    /// Receive into `buffer` by the protocol's own leave, in place of the receive that [`Protocol::data_ready`] offered
+    /// and it did not make. How much came; 0 if nothing did, and then the protocol has been told what befell the
+    /// connection, or will be told when there is something.
+    pub fn receive(self: &Rc<Self>, buffer: &mut [u8]) -> usize {
+        // What had come before the connection was closed belongs to the reader, as long as there is a descriptor.
+        if buffer.is_empty() || !self.reading.get() || self.is_closed() {
+            return 0;
+        }
+        match self.recv(buffer) {
+            Ok(count) if count > 0 => count,
+            other => {
+                self.received(Received::from_io(other));
+                0
+            }
+        }
+    }
+
+    #[cold]
+    fn received(self: &Rc<Self>, received: Received) {
+        let Some(protocol) = self.protocol().filter(|_| self.lost.get() == 0) else { return };
+        match received {
+            Received::Bytes | Received::Nothing => {}
             Received::Eof => self.ended(&*protocol),
             Received::Failed(error) => self.fail(error, "Fatal read error on socket transport"),
         }

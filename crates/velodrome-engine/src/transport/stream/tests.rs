@@ -52,6 +52,33 @@ fn what_arrives_is_told_until_the_peer_ends() {
 }
 
 #[test]
+fn what_had_come_may_be_received_until_the_descriptor_is_gone() {
+    let world = World::new();
+    let (stream, told) = Recorder::over(&world, FD);
+    world.settle();
+    let mut buffer = [0; 8];
+    assert_eq!(stream.receive(&mut buffer), 0, "nothing came");
+    world.script.feed(FD, b"late");
+    stream.close();
+    assert_eq!((stream.receive(&mut buffer), &buffer[..4]), (4, &b"late"[..]));
+    world.settle();
+    assert_eq!(stream.receive(&mut buffer), 0);
+    assert_eq!(told.log.take(), ["losing by Caller", "lost"]);
+}
+
+#[test]
+fn a_receive_tells_the_protocol_of_the_end() {
+    let world = World::new();
+    let (stream, told) = Recorder::over(&world, FD);
+    world.settle();
+    world.script.finish(FD);
+    assert_eq!(stream.receive(&mut [0; 8]), 0);
+    assert_eq!(told.log.take(), ["eof", "losing by Transport"]);
+    world.settle();
+    assert_eq!(told.log.take(), ["lost"]);
+}
+
+#[test]
 fn an_end_of_the_peer_may_leave_the_transport_open_for_writing() {
     let world = World::new();
     let (stream, told) = Recorder::over(&world, FD);
