@@ -373,13 +373,15 @@ class TestDatagrams:
     def test_pitfall_32_an_endpoint_that_is_forgotten(self, loop, run):
         async def main():
             ours, theirs = socket.socketpair(type=socket.SOCK_DGRAM)
-            transport, _ = await loop.create_datagram_endpoint(Datagrams, sock=ours)
+            transport, protocol = await loop.create_datagram_endpoint(Datagrams, sock=ours)
             reference = weakref.ref(transport)
+            theirs.send(b"on its way")  # an event for what is gone
             transport.abort()
-            del transport, _
+            del transport
+            gc.collect()
             await turns(3)
             gc.collect()
-            assert reference() is None
+            assert reference() is None and not protocol.received and protocol.lost == 1
             theirs.close()
             await idles()
 
