@@ -13,6 +13,7 @@ Nothing outlives a test: descriptors and threads are counted before and after, a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import socket
@@ -248,6 +249,17 @@ def running_threads() -> set[object]:
         if not name.startswith("velodrome"):
             native.add(int(thread))
     return native.union(thread.name for thread in threading.enumerate())
+
+
+@contextlib.contextmanager
+def beside(function: Callable[..., object], *arguments: object, after: float = 0) -> Iterator[None]:
+    """Call a function on a thread of its own, so many seconds later; that thread has ended afterwards."""
+    thread = threading.Timer(after, function, arguments)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join(DEADLINE)
 
 
 async def turns(count: int = 1) -> None:

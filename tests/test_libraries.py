@@ -6,19 +6,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
+import heapq
 import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import weakref
 
 import pytest
-from conftest import turns, until
+from conftest import beside, turns, until
 from recorder import Echo, Recorder, linked, serving
 
 
@@ -68,8 +69,89 @@ class TestTypes:
         assert loop._thread_id is None and not loop._ready and not loop._scheduled
         assert callable(loop._process_events)
 
+    def test_compatibility_02_nest_asyncio_runs_inside_a_run(self, loop, pair):
+        """The package itself is tried by make ecosystem; these are the places that its patch goes through."""
+
+        class Patched(type(loop)):
+            _nest_patched = True
+
+            def _run_once(self):
+                ready, scheduled = self._ready, self._scheduled
+                wait = scheduled[0]._when - self.time() if scheduled else None
+                self._process_events(self._selector.select(0 if ready else wait))
+                while scheduled and scheduled[0]._when < self.time() + self._clock_resolution:
+                    ready.append(heapq.heappop(scheduled))
+                for _ in range(len(ready)):
+                    handle, task = ready.popleft(), asyncio.current_task(self)
+                    if task is not None:
+                        asyncio.tasks._leave_task(self, task)
+                    handle._run()
+                    if task is not None:
+                        asyncio.tasks._enter_task(self, task)
+
+            def run_until_complete(self, awaitable):
+                future, before = asyncio.ensure_future(awaitable, loop=self), asyncio._get_running_loop()
+                asyncio._set_running_loop(self)
+                try:
+                    while not future.done():
+                        self._run_once()
+                finally:
+                    asyncio._set_running_loop(before)
+                return future.result()
+
+        async def outer(depth):
+            task = asyncio.current_task()
+            await asyncio.sleep(0.001)
+            if depth > 0:
+                assert patched.run_until_complete(outer(depth - 1)) == depth - 1
+            assert asyncio.current_task() is task
+            patched.call_soon(pair[1].send, b"%d" % depth)
+            assert await patched.sock_recv(pair[0], 10) == b"%d" % depth
+            beside.append(depth)
+            return depth
+
+        beside = []
+        with contextlib.closing(Patched()) as patched:
+            patched.call_later(0.0005, beside.append, "timer")
+            assert patched.run_until_complete(outer(3)) == 3
+        assert beside == ["timer", 0, 1, 2, 3]
+
+    def test_compatibility_02_nest_asyncio_puts_python_futures_in_place(self, script, kind):
+        """After the loop has run once, and looked up a part of asyncio."""
+        done = script(
+            """
+            import asyncio, sys
+            from kinds import KINDS
+            loop = KINDS[sys.argv[1]]()
+            loop.set_exception_handler(lambda loop, context: None)
+            loop.call_soon(lambda: 1 / 0)
+            loop.run_until_complete(asyncio.sleep(0))
+            asyncio.Task = asyncio.tasks._CTask = asyncio.tasks.Task = asyncio.tasks._PyTask
+            asyncio.Future = asyncio.futures._CFuture = asyncio.futures.Future = asyncio.futures._PyFuture
+
+            async def echo(reader, writer):
+                writer.write(await reader.readline())
+                await writer.drain()
+                writer.close()
+
+            async def main():
+                server = await asyncio.start_server(echo, "127.0.0.1", 0)
+                reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+                await asyncio.sleep(0.01)
+                writer.write(b"hello\\n")
+                print(await asyncio.wait_for(reader.readline(), 5))
+                writer.close()
+                server.close()
+
+            loop.run_until_complete(main())
+            loop.close()
+            """,
+            kind,
+        )
+        assert (done.stdout, done.stderr) == ("b'hello\\n'\n", "")
+
     def test_compatibility_02_nested_runs_are_refused_clearly(self, loop, run):
-        """A run inside a run needs nest_asyncio, which patches asyncio's own loop; ours says so."""
+        """A run inside a run needs nest_asyncio; without it the loop says so."""
 
         async def main():
             coroutine = asyncio.sleep(0)
@@ -158,10 +240,8 @@ class TestLoopObject:
         async def main():
             await asyncio.sleep(0.001)
             done = loop.create_future()
-            threading.Thread(
-                target=lambda: loop.call_soon_threadsafe(lambda: done.cancelled() or done.set_result(None))
-            ).start()
-            await done
+            with beside(loop.call_soon_threadsafe, lambda: done.cancelled() or done.set_result(None)):
+                await done
 
         run(main())
         assert {"call_soon", "call_later", "call_at", "call_soon_threadsafe"} <= set(calls)
@@ -400,8 +480,8 @@ class TestReaders:
                 )
                 theirs.send(b"x")
 
-            threading.Thread(target=thread).start()
-            assert await done == b"x"
+            with beside(thread):
+                assert await done == b"x"
             loop.remove_reader(ours)
 
         run(main())
@@ -451,14 +531,14 @@ class TestClock:
         """signal.signal while the loop runs: the handler runs in time."""
         seen = []
         before = signal.signal(signal.SIGUSR2, lambda number, frame: seen.append(number))
-        threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGUSR2)).start()
 
         async def main():
             async with asyncio.timeout(5):
                 while not seen:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
 
-        loop.run_until_complete(main())
+        with beside(os.kill, os.getpid(), signal.SIGUSR2, after=0.02):
+            loop.run_until_complete(main())
         signal.signal(signal.SIGUSR2, before)
         assert seen == [signal.SIGUSR2]
 

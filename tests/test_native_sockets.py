@@ -7,11 +7,10 @@ import collections.abc
 import gc
 import os
 import socket
-import threading
 import weakref
 
 import pytest
-from conftest import idles, turns
+from conftest import beside, idles, turns
 
 
 def until_blocked(sock):
@@ -600,8 +599,10 @@ class TestWatches:
                 await turns(2)
                 pair[1].send(b"x")
                 assert await task == b"x"
-                threading.Timer(0.01, loop.call_soon_threadsafe, (lambda: None,)).start()
-                await asyncio.sleep(0.02)
+                # And the bell is heard.
+                rung = loop.create_future()
+                with beside(loop.call_soon_threadsafe, rung.set_result, None, after=0.01):
+                    await rung
                 assert duplicate.recv(100) == b"for the duplicate"
 
         run(main())

@@ -11,12 +11,11 @@ import os
 import select
 import signal
 import socket
-import threading
 import time
 import weakref
 
 import pytest
-from conftest import idles, turns, until
+from conftest import beside, idles, turns, until
 from recorder import Echo, Recorder, linked, serving
 
 DESCRIPTORS = "/proc/self/fd"
@@ -313,9 +312,8 @@ class TestSignals:
     def test_pitfall_29_ctrl_c_is_noticed_by_an_idle_loop(self, loop):
         before = signal.set_wakeup_fd(-1)
         signal.set_wakeup_fd(before)
-        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
         begun = time.monotonic()
-        with pytest.raises(KeyboardInterrupt):
+        with beside(os.kill, os.getpid(), signal.SIGINT, after=0.05), pytest.raises(KeyboardInterrupt):
             loop.run_forever()
         assert time.monotonic() - begun < 5
         assert signal.set_wakeup_fd(before) == before
@@ -375,13 +373,15 @@ class TestDatagrams:
     def test_pitfall_32_an_endpoint_that_is_forgotten(self, loop, run):
         async def main():
             ours, theirs = socket.socketpair(type=socket.SOCK_DGRAM)
-            transport, _ = await loop.create_datagram_endpoint(Datagrams, sock=ours)
+            transport, protocol = await loop.create_datagram_endpoint(Datagrams, sock=ours)
             reference = weakref.ref(transport)
+            theirs.send(b"on its way")  # an event for what is gone
             transport.abort()
-            del transport, _
+            del transport
+            gc.collect()
             await turns(3)
             gc.collect()
-            assert reference() is None
+            assert reference() is None and not protocol.received and protocol.lost == 1
             theirs.close()
             await idles()
 

@@ -10,7 +10,7 @@ import threading
 import time
 
 import pytest
-from conftest import DEADLINE
+from conftest import DEADLINE, beside
 
 USR1, USR2 = signal.SIGUSR1, signal.SIGUSR2
 
@@ -219,14 +219,9 @@ class TestHandlersOfPython:
 
         handle(raising)
 
-        def kill_soon():
-            # A moment later, so that the loop most likely waits; whenever it comes, it leaves the run.
-            time.sleep(0.02)
-            os.kill(os.getpid(), USR1)
-
         handle(raising)
-        with pytest.raises(LookupError):
-            threading.Thread(target=kill_soon).start()
+        # A moment later, so that the loop most likely waits; whenever it comes, it leaves the run.
+        with beside(os.kill, os.getpid(), USR1, after=0.02), pytest.raises(LookupError):
             loop.run_forever()
         one_turn(loop)
 

@@ -599,6 +599,29 @@ class TestStartTls:
 
         run(main())
 
+    def test_pitfall_35_a_handshake_that_is_cut_off_leaks_nothing(self, run, loop, errors):
+        """At each point of it; the fixture that counts descriptors is the judge."""
+
+        async def main():
+            async with serving(Recorder, ssl=server_context()) as address:
+                for point in range(40):
+                    task = loop.create_task(
+                        loop.create_connection(
+                            Recorder, *address, ssl=client_context(), server_hostname="localhost"
+                        )
+                    )
+                    await turns(point)
+                    task.cancel()
+                    (result,) = await asyncio.gather(task, return_exceptions=True)
+                    if not isinstance(result, BaseException):
+                        result[0].abort()
+                        assert point > 2
+                assert not isinstance(result, BaseException), "the last ones were not cut off"
+                await turns(10)
+
+        run(main())
+        errors.take()
+
 
 class TestEnds:
     def test_scenario_48_a_peer_that_is_gone_without_a_word(self, run):

@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 import weakref
-from asyncio import events
+from asyncio import events, tasks
 
 from . import _core, _datagrams, _probe, _processes, _sendfile
 from ._inherited import SelectorEventLoop, base_events, futures
@@ -53,7 +53,10 @@ os.register_at_fork(after_in_child=_disown_all)
 
 
 class _Selector:
-    """Stands where asyncio's loops have their selector: tells what is watched, for the repr of transports."""
+    """Stands where asyncio's loops have their selector.
+
+    It tells what is watched, for the repr of transports, and takes a turn for nest_asyncio.
+    """
 
     def __init__(self, loop: EventLoop) -> None:
         self._loop = loop
@@ -63,6 +66,21 @@ class _Selector:
         if not watched:
             raise KeyError(fd)
         return _Key(watched)
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        """Run one turn, and leave nothing to do: this is what nest_asyncio's own turn asks.
+
+        The task that runs another loop inside itself steps aside, as nest_asyncio has it do.
+        """
+        task = tasks.current_task(self._loop)
+        if task is not None:
+            tasks._leave_task(self._loop, task)
+        try:
+            _core.Loop._run_once(self._loop)
+        finally:
+            if task is not None:
+                tasks._enter_task(self._loop, task)
+        return []
 
     def close(self) -> None:
         """Nothing of its own to close."""
@@ -87,6 +105,28 @@ class EventLoop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]
             if getattr(type(self), name) is not getattr(_core.Loop, name):
                 self._use_own(name)
         _all_loops.add(self)
+
+    # nest_asyncio replaces _run_once, on the class, by a turn of its own over these two. There is nothing in
+    # them for it: what waits and what is due runs natively while it asks the selector.
+
+    @property
+    def _ready(self) -> Any:
+        return [] if self._is_nested() else super()._ready
+
+    @_ready.setter
+    def _ready(self, value: Any) -> None:
+        """Only asyncio's constructor sets it."""
+
+    @property
+    def _scheduled(self) -> Any:
+        return [] if self._is_nested() else super()._scheduled
+
+    @_scheduled.setter
+    def _scheduled(self, value: Any) -> None:
+        """Only asyncio's constructor sets it."""
+
+    def _is_nested(self) -> bool:
+        return hasattr(type(self), "_nest_patched")
 
     # -- life cycle
 

@@ -26,7 +26,9 @@ sock_sendall = selector_events.BaseSelectorEventLoop.sock_sendall
 sock_sendto = selector_events.BaseSelectorEventLoop.sock_sendto
 sock_accept = selector_events.BaseSelectorEventLoop.sock_accept
 socket_fileno = socket.socket.fileno
-set_result = asyncio.Future.set_result
+# The class and its method from one moment: nest_asyncio puts another class in its place.
+Future = asyncio.Future
+set_result = Future.set_result
 SENDFILE_MODE = constants._SendfileMode.TRY_NATIVE
 
 # Python 3.12.1 and before count the transports of a server; later ones keep them.

@@ -51,6 +51,7 @@ PROGRAMS = [
     plain("asyncpg"),
     Program("grpc.aio", "grpcio", ("smoke_grpc.py",), "asyncio"),
     plain("pyzmq"),
+    plain("nest-asyncio"),
     plain("pytest-asyncio"),
     plain("distributed"),
     plain("granian"),

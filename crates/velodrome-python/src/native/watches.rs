@@ -21,7 +21,7 @@ use crate::kit::object::{Obj, Raised, Ref, Result, Slot, clear_raised, none, wit
 use crate::kit::weak;
 
 static DONE: Name = Name::new("done");
-static FUTURE: Imported = Imported::new("asyncio.futures", "Future");
+static FUTURE: Imported = Imported::new("velodrome._support", "Future");
 static FUTURE_SET_RESULT: Imported = Imported::new("velodrome._support", "set_result");
 static SET_RESULT: Name = Name::new("set_result");
 
