@@ -111,7 +111,9 @@ def test_scheduling(run, loop, what):
 
     with ours, theirs:
         # asyncio sweeps cancelled timers out only now and then, so they come and go by the hundred.
-        assert_flat(run(in_rounds(one, 10, 300)), blocks=1000 if what == "cancelled timer" else 20)
+        # What a worker thread still holds when it is counted is chance; a block for each call would be seen.
+        blocks = {"cancelled timer": 1000, "executor": 150}.get(what, 20)
+        assert_flat(run(in_rounds(one, 10, 300)), blocks=blocks)
 
 
 def test_cancelled_timers_cost_no_memory(loop):

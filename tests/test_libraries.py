@@ -139,7 +139,7 @@ class TestTypes:
                 reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
                 await asyncio.sleep(0.01)
                 writer.write(b"hello\\n")
-                print(await asyncio.wait_for(reader.readline(), 5))
+                print(await reader.readline())
                 writer.close()
                 server.close()
 
