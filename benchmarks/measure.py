@@ -56,16 +56,24 @@ def system_calls(pid: int, driver: Gated) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         table, said = pathlib.Path(folder, "table"), pathlib.Path(folder, "said")
         with said.open("wb") as stderr:
-            command = ["strace", "-c", "-f", "-U", "calls,name", "-o", str(table), "-p", str(pid)]
-            strace = subprocess.Popen(command, stderr=stderr)
+            strace = subprocess.Popen([*strace_counting(table), "-p", str(pid)], stderr=stderr)
         try:
             wait_for(said, "attached")
             messages = driver.result()["messages"]
             time.sleep(SETTLE)
         finally:
             interrupt(strace)
-        rows = re.findall(r"^\s*(\d+)\s+(\w+)$", table.read_text(), re.MULTILINE)
-    return {name: int(calls) / messages for calls, name in rows if name != "total"}
+        return {name: calls / messages for name, calls in counted_calls(table).items()}
+
+
+def strace_counting(table: pathlib.Path) -> list[str]:
+    """The command that counts system calls into a file, but for which process."""
+    return ["strace", "-c", "-f", "-U", "calls,name", "-o", str(table)]
+
+
+def counted_calls(table: pathlib.Path) -> dict[str, int]:
+    rows = re.findall(r"^\s*(\d+)\s+(\w+)$", table.read_text(), re.MULTILINE)
+    return {name: int(calls) for calls, name in rows if name != "total"}
 
 
 def callgrind(argv: Sequence[str], out: pathlib.Path) -> list[str]:

@@ -35,12 +35,12 @@ class Row:
     counted: int = 2000
 
 
-def _asks(connections: int, size: int, depth: int = 1, mode: str = "echo") -> tuple[str, ...]:
+def asks(connections: int, size: int, depth: int = 1, mode: str = "echo") -> tuple[str, ...]:
     return ("--connections", str(connections), "--size", str(size), "--depth", str(depth), "--mode", mode)
 
 
 TIMES = "\N{MULTIPLICATION SIGN}"
-MANY = _asks(64, 1024)
+MANY = asks(64, 1024)
 
 SERVED = [
     Row(
@@ -51,7 +51,7 @@ SERVED = [
         f"protocol echo, 1 {TIMES} 1 KiB",
         "protocol",
         Target(0.97, 0.75),
-        _asks(1, 1024),
+        asks(1, 1024),
         floor="tcp",
     ),
     Row(
@@ -59,7 +59,7 @@ SERVED = [
         f"protocol echo, 16 {TIMES} 100 KiB",
         "protocol",
         Target(0.92),
-        _asks(16, 102400),
+        asks(16, 102400),
         floor="tcp",
     ),
     Row(
@@ -67,14 +67,14 @@ SERVED = [
         "protocol echo, 16 in flight",
         "protocol",
         Target(1.00, 0.75),
-        _asks(1, 1024, 16),
+        asks(1, 1024, 16),
         floor="tcp",
     ),
     Row("buffered", "BufferedProtocol", "buffered", Target(1.00, 0.75), MANY, floor="tcp"),
     Row("streams", "streams, read + write + drain", "streams", Target(0.80), MANY, floor="tcp"),
-    Row("readline", "streams, readline", "readline", Target(0.80), _asks(64, 1024, mode="line"), floor="tcp"),
+    Row("readline", "streams, readline", "readline", Target(0.80), asks(64, 1024, mode="line"), floor="tcp"),
     Row("sockets", "sock_recv + sock_sendall", "sockets", Target(0.70), MANY, floor="tcp"),
-    Row("udp", "UDP echo", "udp", Target(0.97), _asks(64, 1024, mode="udp"), floor="udp"),
+    Row("udp", "UDP echo", "udp", Target(0.97), asks(64, 1024, mode="udp"), floor="udp"),
     Row("tls", "TLS 1.3, protocol, 1 KiB", "protocol", Target(0.97), MANY, server=("--tls",)),
     Row("tls-streams", "TLS 1.3, streams, 1 KiB", "streams", Target(0.75), MANY, server=("--tls",)),
     Row(
@@ -82,7 +82,7 @@ SERVED = [
         "connect, echo 64 bytes, close",
         "protocol",
         Target(0.80),
-        _asks(16, 64, mode="connect"),
+        asks(16, 64, mode="connect"),
         floor="tcp",
         # More would come near the number of ports, and the kernel's search for a free one takes over.
         messages=12_000,
@@ -92,7 +92,7 @@ SERVED = [
         "echo beside a spinning thread, /s",
         "protocol",
         Target(1.00),
-        _asks(1, 64),
+        asks(1, 64),
         server=("--spin",),
         figure="per_second",
         higher_is_better=True,

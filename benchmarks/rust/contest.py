@@ -6,6 +6,12 @@ A row is data; `run.py` knows nothing of a particular one.
 from __future__ import annotations
 
 import dataclasses
+import pathlib
+import sys
+
+sys.path.insert(1, str(pathlib.Path(__file__).parent.parent))
+
+from rows import TIMES, asks
 
 OURS = "velodrome"
 RIVAL = "tokio"
@@ -68,27 +74,22 @@ class Waiting:
     digits: int = 0
 
 
-def _asks(connections: int, size: int, depth: int = 1, mode: str = "echo") -> tuple[str, ...]:
-    return ("--connections", str(connections), "--size", str(size), "--depth", str(depth), "--mode", mode)
-
-
-TIMES = "\N{MULTIPLICATION SIGN}"
 ECHO = Goal(1.00, 0.60, True)
 
 SERVED = [
-    Served("echo-64", f"echo, 64 {TIMES} 1 KiB", ECHO, "echo", _asks(64, 1024)),
-    Served("echo-1", "echo, 1 connection", ECHO, "echo", _asks(1, 1024)),
+    Served("echo-64", f"echo, 64 {TIMES} 1 KiB", ECHO, "echo", asks(64, 1024)),
+    Served("echo-1", "echo, 1 connection", ECHO, "echo", asks(1, 1024)),
     # The buffer holds a message, as the floor's does.
-    Served("echo-100k", f"echo, 16 {TIMES} 100 KiB", ECHO, "echo", _asks(16, 102400), size=128 * 1024),
-    Served("in-flight", "echo, 16 in flight", ECHO, "echo", _asks(1, 1024, 16)),
-    Served("read", f"echo by `read`, 64 {TIMES} 1 KiB", ECHO, "read", _asks(64, 1024)),
-    Served("line", "line protocol", Goal(0.97, 0.60), "line", _asks(64, 1024, mode="line")),
+    Served("echo-100k", f"echo, 16 {TIMES} 100 KiB", ECHO, "echo", asks(16, 102400), size=128 * 1024),
+    Served("in-flight", "echo, 16 in flight", ECHO, "echo", asks(1, 1024, 16)),
+    Served("read", f"echo by `read`, 64 {TIMES} 1 KiB", ECHO, "read", asks(64, 1024)),
+    Served("line", "line protocol", Goal(0.97, 0.60), "line", asks(64, 1024, mode="line")),
     Served(
         "accept",
         "accept, echo, close",
         Goal(0.97),
         "echo",
-        _asks(16, 64, mode="connect"),
+        asks(16, 64, mode="connect"),
         # More would come near the number of ports, and the kernel's search for a free one takes over.
         messages=8000,
         counted=1000,

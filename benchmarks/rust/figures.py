@@ -10,7 +10,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import re
 import socket
 import subprocess
 import tempfile
@@ -177,7 +176,6 @@ def calls_of_run(argv: list[str]) -> dict[str, int]:
     """System calls of a whole process by name."""
     with tempfile.TemporaryDirectory() as folder:
         table = pathlib.Path(folder, "table")
-        command = ["strace", "-c", "-f", "-U", "calls,name", "-o", str(table), *argv]
+        command = [*measure.strace_counting(table), *argv]
         subprocess.run(command, check=True, capture_output=True, timeout=ENDLESS)
-        rows = re.findall(r"^\s*(\d+)\s+(\w+)$", table.read_text(), re.MULTILINE)
-    return {name: int(calls) for calls, name in rows if name != "total"}
+        return measure.counted_calls(table)

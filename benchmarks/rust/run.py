@@ -20,10 +20,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-sys.path.insert(1, str(pathlib.Path(__file__).parent.parent))
-
 import tables
-from contest import BY_NAME, FLOOR, RUNTIMES, Any, Served
+from contest import BY_NAME, FLOOR, RUNTIMES, Any, Served  # shows the way to the modules of `..`, too
 from figures import Experiment, Programs
 from process import Failed
 
