@@ -530,14 +530,6 @@ impl Slot {
         (!ptr.is_null()).then(|| unsafe { Obj::from_ptr(ptr) }.to_ref())
     }
 
-    /// Look at the object without a count of one's own. `look` must run nobody's code, which could empty the slot.
-    #[inline]
-    pub(crate) fn with<R>(&self, look: impl FnOnce(&Obj) -> R) -> Option<R> {
-        let ptr = self.as_ptr();
-        // SAFETY: not NULL, so owned by the slot, and alive until the slot changes, which the caller rules out.
-        (!ptr.is_null()).then(|| look(unsafe { Obj::from_ptr(ptr) }))
-    }
-
     /// The object, or None of Python.
     pub(crate) fn get_or_none(&self) -> Ref {
         self.get().unwrap_or_else(none)

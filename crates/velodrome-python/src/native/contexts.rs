@@ -8,8 +8,6 @@
 
 use std::cell::Cell;
 
-use pyo3::ffi;
-
 use crate::kit::context::{copy, copy_current, current_variables, variables};
 use crate::kit::object::{Ref, Result, Slot};
 use crate::kit::types::Visit;
@@ -57,10 +55,21 @@ impl ContextSlot {
 
 impl Contexts {
     /// Put a context to run in where a snapshot is.
+    #[inline]
     pub(crate) fn settle(&self, slot: &Slot, snapshot: &Cell<bool>) -> Result<()> {
-        if snapshot.get()
-            && let Some(taken) = slot.take()
-        {
+        if !snapshot.get() {
+            return Ok(());
+        }
+        if let Some(runner) = self.runner_for(slot) {
+            snapshot.set(false);
+            slot.set(runner);
+            return Ok(());
+        }
+        self.settle_anew(slot, snapshot)
+    }
+
+    fn settle_anew(&self, slot: &Slot, snapshot: &Cell<bool>) -> Result<()> {
+        if let Some(taken) = slot.take() {
             snapshot.set(false);
             slot.set(self.make(taken)?);
         }
@@ -84,7 +93,7 @@ impl Contexts {
         let made = copy_current()?;
         let Some(now) = variables(&made) else { return Ok(Copied::Own(made)) };
         if let Some(snapshot) = self.snapshot.get()
-            && variables(&snapshot) == Some(now)
+            && self.variables.get() == now
         {
             return Ok(Copied::Snapshot(snapshot));
         }
@@ -93,11 +102,11 @@ impl Contexts {
         Ok(Copied::Snapshot(made))
     }
 
-    /// A context to run in for whoever has a snapshot and will not be seen to: the one that is used again, if `snapshot`
-    /// is the newest.
+    /// The context that is used again, if the snapshot in `slot` is the one it was made from.
     #[inline]
-    pub(crate) fn runner_for(&self, snapshot: *mut ffi::PyObject) -> Option<Ref> {
-        let runner = self.runner.get().filter(|_| self.snapshot.as_ptr() == snapshot)?;
+    fn runner_for(&self, slot: &Slot) -> Option<Ref> {
+        let runner = self.runner.get().filter(|_| self.snapshot.as_ptr() == slot.as_ptr())?;
+        // Two counts: ours, and the one just taken.
         (runner.count() == 2 && variables(&runner) == Some(self.variables.get())).then_some(runner)
     }
 
@@ -106,9 +115,6 @@ impl Contexts {
         if self.snapshot.as_ptr() != snapshot.as_ptr() {
             // The last one who has it may run in it.
             return if snapshot.count() == 1 { Ok(snapshot) } else { copy(&snapshot) };
-        }
-        if let Some(runner) = self.runner_for(snapshot.as_ptr()) {
-            return Ok(runner);
         }
         let made = copy(&snapshot)?;
         drop(self.runner.replace(Some(made.clone())));

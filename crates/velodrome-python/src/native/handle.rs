@@ -157,7 +157,7 @@ impl<'a> Core<'a> {
     }
 
     /// The context of its own; None once the handle is cleared.
-    #[inline(never)]
+    #[inline]
     fn context(self) -> Result<Option<Ref>> {
         if !self.state.snapshot.get() {
             return Ok(self.callback.context.get());
@@ -168,27 +168,11 @@ impl<'a> Core<'a> {
         Ok(self.callback.context.get())
     }
 
-    /// The context that is used again, if that is what to run in. From now on it is the handle's own.
-    #[inline]
-    fn runner(self) -> Option<Ref> {
-        if !self.state.snapshot.get() {
-            return None;
-        }
-        let find =
-            |event_loop: &Obj| Loop::of(event_loop)?.contexts.runner_for(self.callback.context.as_ptr());
-        let runner = self.callback.event_loop.with(find)??;
-        self.state.snapshot.set(false);
-        self.callback.context.set(runner.clone());
-        Some(runner)
-    }
-
     #[inline]
     fn call(self) -> Result<Ref> {
-        let Some(callback) = self.callback.callback.get() else { return Ok(none()) };
-        if let Some(runner) = self.runner() {
-            return context::within(&runner, || self.call_plain(&callback));
-        }
-        let Some(context) = self.context()? else { return Ok(none()) };
+        let (Some(callback), Some(context)) = (self.callback.callback.get(), self.context()?) else {
+            return Ok(none());
+        };
         if !context::is_context(&context) {
             return self.call_through(&context, &callback);
         }

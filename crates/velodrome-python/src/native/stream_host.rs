@@ -189,8 +189,9 @@ fn filled(received: &io::Result<usize>) -> Option<usize> {
 
 fn receive_bytes(this: This<'_, Transport>, recv: Recv<'_>) -> Received {
     let Ok(stream) = this.stream() else { return Received::Nothing };
-    let (received, data) = match roomy::take() {
-        Some(mut roomy) if this.reader.is_empty() => {
+    let roomy = if this.reader.is_empty() { roomy::take() } else { None };
+    let (received, data) = match roomy {
+        Some(mut roomy) => {
             let received = recv(roomy.memory());
             let data = filled(&received).map(|count| match roomy.deliver(count) {
                 Some(whole) => Ok(Some(whole)),
@@ -198,7 +199,7 @@ fn receive_bytes(this: This<'_, Transport>, recv: Recv<'_>) -> Received {
             });
             (received, data)
         }
-        _ => stream.hub().with_scratch(|buffer| {
+        None => stream.hub().with_scratch(|buffer| {
             let received = recv(buffer);
             let data = filled(&received).map(|count| take_in(this, &buffer[..count]));
             (received, data)
