@@ -8,7 +8,7 @@ use std::path::Path;
 use velodrome_engine::sys::{self, AddressFamily, Peer, SocketType};
 
 use super::options::{ListenOptions, shown, unix_name};
-use super::stale::{Leftover, remove_stale};
+use super::stale::{self, Leftover};
 
 impl ListenOptions {
     /// A listener on `address`.
@@ -47,15 +47,7 @@ impl ListenOptions {
 
     fn try_listen_unix(&self, path: &Path, peer: &Peer) -> io::Result<(OwnedFd, Option<Leftover>)> {
         let socket = sys::socket(AddressFamily::UNIX, SocketType::STREAM)?;
-        match sys::bind(socket.as_raw_fd(), peer) {
-            Err(error)
-                if error.kind() == io::ErrorKind::AddrInUse
-                    && remove_stale(path, peer, SocketType::STREAM) =>
-            {
-                sys::bind(socket.as_raw_fd(), peer)?;
-            }
-            bound => bound?,
-        }
+        stale::bind(&socket, path, peer, SocketType::STREAM)?;
         let leftover = if self.cleanup_socket { Leftover::at(path) } else { None };
         sys::listen(socket.as_raw_fd(), i32::from(self.backlog))?;
         Ok((socket, leftover))

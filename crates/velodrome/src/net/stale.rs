@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -41,8 +41,18 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
     found.file_type().is_socket().then(|| (found.dev(), found.ino()))
 }
 
+/// Bind a socket of that kind to `path`, whose name is `peer`; a file there that nobody listens at any more gives way.
+pub(crate) fn bind(socket: &OwnedFd, path: &Path, peer: &Peer, kind: SocketType) -> io::Result<()> {
+    match sys::bind(socket.as_raw_fd(), peer) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && remove_stale(path, peer, kind) => {
+            sys::bind(socket.as_raw_fd(), peer)
+        }
+        bound => bound,
+    }
+}
+
 /// Remove the socket file at `path` if nobody listens there. Whether it is gone.
-pub(crate) fn remove_stale(path: &Path, peer: &Peer, kind: SocketType) -> bool {
+fn remove_stale(path: &Path, peer: &Peer, kind: SocketType) -> bool {
     identity(path).is_some() && is_deserted(peer, kind) && fs::remove_file(path).is_ok()
 }
 

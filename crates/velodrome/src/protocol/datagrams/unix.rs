@@ -9,7 +9,7 @@ use velodrome_engine::sys::{self, AddressFamily, SocketType};
 use super::{DatagramProtocol, DatagramTransport, made};
 use crate::local;
 use crate::net::options::{shown, unix_name};
-use crate::net::stale::{Leftover, remove_stale};
+use crate::net::stale::{self, Leftover};
 use crate::protocol::host::ProtocolRef;
 
 /// Where a Unix datagram socket is, and whom it talks to: asyncio's `local_addr` and `remote_addr` with
@@ -71,15 +71,7 @@ impl UnixDatagramOptions {
 }
 
 fn bind(socket: &OwnedFd, path: &Path) -> io::Result<Option<Leftover>> {
-    let (fd, name) = (socket.as_raw_fd(), unix_name(path)?);
-    let bound = match sys::bind(fd, &name) {
-        Err(error)
-            if error.kind() == io::ErrorKind::AddrInUse && remove_stale(path, &name, SocketType::DGRAM) =>
-        {
-            sys::bind(fd, &name)
-        }
-        bound => bound,
-    };
+    let bound = stale::bind(socket, path, &unix_name(path)?, SocketType::DGRAM);
     bound.map_err(|error| about("bind to", path, &error))?;
     Ok(Leftover::at(path))
 }
