@@ -78,6 +78,8 @@ pub fn signal(number: i32) -> io::Result<Signal> {
 
 /// Wait until somebody presses Ctrl-C (SIGINT), which ends the program no more while this is awaited.
 ///
+/// **Cancel safety**: may be dropped at any time; the signal does what it did before then.
+///
 /// ```no_run
 /// # async fn echo(_: velodrome::StreamReader, _: velodrome::StreamWriter) {}
 /// velodrome::run(async {

@@ -25,6 +25,8 @@ use crate::unhandled::Unhandled;
 /// A number needs no thread and no lookup. Of several addresses the first to answer is taken (RFC 8305). `TCP_NODELAY`
 /// is set; [`ConnectOptions`] has other choices. Dropped before it is done, it leaves nothing open.
 ///
+/// **Cancel safety**: may be dropped at any time; nothing stays open.
+///
 /// ```no_run
 /// # use std::io;
 /// # velodrome::run(async {
@@ -43,6 +45,8 @@ pub async fn open_connection(host: &str, port: u16) -> io::Result<(StreamReader,
 
 /// Connect to the Unix socket at `path`: `asyncio.open_unix_connection`. A path that begins with a zero byte is a name in
 /// Linux's abstract namespace. Dropped before it is done, it leaves nothing open.
+///
+/// **Cancel safety**: may be dropped at any time; nothing stays open.
 ///
 /// ```
 /// # use std::io;
@@ -72,6 +76,8 @@ pub async fn open_unix_connection(path: impl AsRef<Path>) -> io::Result<(StreamR
 /// does not name; an `async fn` keeps its arguments.) An empty `host` is every interface, port 0 any that is free: see
 /// [`Server::local_addr`]. Connections are accepted from now on, and have `TCP_NODELAY`; when the process is out of
 /// descriptors they wait.
+///
+/// **Cancel safety**: may be dropped at any time; nobody listens then.
 ///
 /// ```
 /// # use std::io;
@@ -110,6 +116,8 @@ where
 /// The file is made by this, and removed when the server closes. One that another server has left behind is replaced; if
 /// a server still answers there, that is an error. A path that begins with a zero byte is a name in Linux's abstract
 /// namespace, which has no file.
+///
+/// **Cancel safety**: may be dropped at any time; nobody listens then.
 ///
 /// ```
 /// # use std::io;

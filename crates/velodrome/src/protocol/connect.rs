@@ -24,6 +24,8 @@ use crate::net::server::Server;
 ///
 /// Its `connection_made` has been called when this returns. As [`open_connection`](crate::open_connection) otherwise.
 ///
+/// **Cancel safety**: may be dropped at any time; nothing stays open.
+///
 /// ```
 /// use std::io;
 /// use velodrome::{Protocol, create_connection};
@@ -65,6 +67,8 @@ pub async fn create_connection<P: AnyProtocol<K>, K: 'static>(
 
 /// Connect to the Unix socket at `path`, and tell the protocol that `factory` makes: `loop.create_unix_connection`.
 ///
+/// **Cancel safety**: may be dropped at any time; nothing stays open.
+///
 /// ```
 /// # use std::io;
 /// # struct Silent;
@@ -90,6 +94,8 @@ pub async fn create_unix_connection<P: AnyProtocol<K>, K: 'static>(
 /// Listen on `host` and `port` by TCP, and let `factory` make a protocol for each connection: `loop.create_server`. As
 /// [`start_server`](crate::start_server) otherwise; see [`Protocol`](crate::Protocol) for an example.
 ///
+/// **Cancel safety**: may be dropped at any time; nobody listens then.
+///
 /// ```
 /// # struct Silent;
 /// # impl velodrome::Protocol for Silent { fn data_received(&mut self, _: &[u8]) {} }
@@ -113,6 +119,8 @@ pub async fn create_server<P: AnyProtocol<K>, K: 'static>(
 /// Listen on the Unix socket at `path`, and let `factory` make a protocol for each connection:
 /// `loop.create_unix_server`. As [`start_unix_server`](crate::start_unix_server) otherwise; see
 /// [`create_unix_connection`] for an example.
+///
+/// **Cancel safety**: may be dropped at any time; nobody listens then.
 ///
 /// ```
 /// # struct Silent;

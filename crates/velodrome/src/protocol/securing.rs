@@ -56,6 +56,8 @@ pub async fn create_tls_connection<P: AnyProtocol<K>, K: 'static>(
 /// once hands are shaken: asyncio's `loop.create_server(Factory, host, port, ssl=context)`. A handshake that fails is one
 /// connection's affair, and told to [`Builder::on_error`](crate::Builder::on_error).
 ///
+/// **Cancel safety**: may be dropped at any time; nobody listens then.
+///
 /// ```
 /// # use std::{io, sync::Arc};
 /// use velodrome::tls::{create_tls_server, open_tls_connection, rustls};

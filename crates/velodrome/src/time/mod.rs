@@ -177,6 +177,8 @@ pub async fn timeout<F: Future>(duration: Duration, future: F) -> Result<F::Outp
 
 /// Await `future` until `deadline` at most: `asyncio.timeout_at`. Otherwise as [`timeout`].
 ///
+/// **Cancel safety**: as [`timeout`].
+///
 /// ```
 /// use std::time::Duration;
 /// use velodrome::{Instant, sleep, timeout_at};

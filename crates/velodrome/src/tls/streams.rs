@@ -24,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Connect to `host` by TLS over TCP: asyncio's `open_connection(host, port, ssl=context)`. The server must prove to be
 /// `host`.
 ///
+/// **Cancel safety**: may be dropped at any time; nothing stays open.
+///
 /// ```no_run
 /// # use std::{io, sync::Arc};
 /// # use velodrome::tls::{open_tls_connection, rustls};
@@ -49,6 +51,8 @@ pub async fn open_tls_connection(
 /// Listen on `host` and `port` by TLS over TCP, and give each connection to `handler` once hands are shaken: asyncio's
 /// `start_server(handler, host, port, ssl=context)`. A handshake that fails is one connection's affair, and told as its
 /// handler's error would be.
+///
+/// **Cancel safety**: may be dropped at any time; nobody listens then.
 ///
 /// ```
 /// # use std::{io, sync::Arc};

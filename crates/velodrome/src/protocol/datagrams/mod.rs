@@ -153,6 +153,8 @@ pub trait DatagramProtocol<A: DatagramAddress = SocketAddr>: 'static {
 /// Open a datagram socket, and tell the protocol that `factory` makes: `loop.create_datagram_endpoint`. Its
 /// `connection_made` has been called when this returns. See [`DatagramProtocol`] for an example.
 ///
+/// **Cancel safety**: may be dropped at any time; nothing stays open.
+///
 /// ```
 /// # use std::net::{SocketAddr, UdpSocket};
 /// # use velodrome::{DatagramOptions, DatagramProtocol, create_datagram_endpoint};

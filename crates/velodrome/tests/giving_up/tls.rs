@@ -1,0 +1,112 @@
+//! Handshakes: given up, the connection is aborted, and nothing stays open on either side.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use velodrome::tls::{
+    Tls, create_tls_connection, create_tls_server, open_tls_connection, rustls, start_tls_server,
+};
+use velodrome::{ListenOptions, Protocol, Server, StreamReader, StreamWriter, open_connection, sleep};
+
+use crate::chance::give_up;
+
+const SHORT: Duration = Duration::from_millis(1);
+
+fn certificate() -> CertificateDer<'static> {
+    CertificateDer::from_pem_slice(include_bytes!("../../examples/localhost.pem")).unwrap()
+}
+
+fn server_config() -> Arc<rustls::ServerConfig> {
+    let key = PrivateKeyDer::from_pem_slice(include_bytes!("../../examples/localhost.key")).unwrap();
+    let builder = rustls::ServerConfig::builder().with_no_client_auth();
+    Arc::new(builder.with_single_cert(vec![certificate()], key).unwrap())
+}
+
+fn client_config() -> Arc<rustls::ClientConfig> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certificate()).unwrap();
+    Arc::new(rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
+}
+
+struct Silent;
+
+impl Protocol for Silent {
+    fn data_received(&mut self, _: &[u8]) {}
+}
+
+async fn until_the_end(mut reader: StreamReader, _writer: StreamWriter) -> io::Result<()> {
+    reader.read_to_end().await.map(drop)
+}
+
+async fn server() -> (Server, u16) {
+    // Whose handshakes are broken off is told; here that is on purpose.
+    let server = start_tls_server(until_the_end, "127.0.0.1", 0, server_config()).await.unwrap();
+    let port = server.local_addr().unwrap().port();
+    (server, port)
+}
+
+async fn deserted(server: Server) {
+    while server.client_count() > 0 {
+        sleep(SHORT).await;
+    }
+    server.close();
+    server.wait_closed().await;
+}
+
+/// `open_tls_connection`, `ConnectOptions::open_tls_connection`
+#[test]
+fn a_connection_in_the_making() {
+    give_up(async |chance| {
+        let (server, port) = server().await;
+        drop(chance.take(open_tls_connection("localhost", port, client_config())).await);
+        deserted(server).await;
+    });
+}
+
+/// `create_tls_connection`, `ConnectOptions::create_tls_connection`
+#[test]
+fn a_protocols_connection_in_the_making() {
+    give_up(async |chance| {
+        let (server, port) = server().await;
+        let made = chance.take(create_tls_connection(|| Silent, "localhost", port, client_config())).await;
+        if let Some(made) = made {
+            made.unwrap().0.close();
+        }
+        deserted(server).await;
+    });
+}
+
+/// `start_tls_server`, `ListenOptions::start_tls_server`
+#[test]
+fn a_server_in_the_making() {
+    give_up(async |chance| {
+        drop(chance.take(start_tls_server(until_the_end, "localhost", 0, server_config())).await);
+    });
+}
+
+/// `create_tls_server`, `ListenOptions::create_tls_server`
+#[test]
+fn a_protocols_server_in_the_making() {
+    give_up(async |chance| {
+        drop(chance.take(create_tls_server(|| Silent, "localhost", 0, server_config())).await);
+        let options = ListenOptions::new();
+        drop(options.create_tls_server(|| Silent, "127.0.0.1", 0, server_config()).await.unwrap());
+    });
+}
+
+/// `StreamWriter::start_tls`
+#[test]
+fn a_handshake() {
+    give_up(async |chance| {
+        let (server, port) = server().await;
+        let (reader, writer) = open_connection("127.0.0.1", port).await.unwrap();
+        let tls = Tls::client(client_config(), "localhost").unwrap();
+        let begun = chance.take(writer.start_tls(tls)).await;
+        drop((reader, writer));
+        assert!(begun.is_none_or(|shaken| shaken.is_ok()));
+        deserted(server).await;
+    });
+}
