@@ -23,7 +23,7 @@ use crate::unhandled::Unhandled;
 /// Connect to `host`, a name or a number, by TCP: `asyncio.open_connection`.
 ///
 /// A number needs no thread and no lookup. Of several addresses the first to answer is taken (RFC 8305). `TCP_NODELAY`
-/// is set; [`ConnectOptions`] has other choices. Dropped before it is done, it leaves nothing open.
+/// is set; [`ConnectOptions`] has other choices.
 ///
 /// **Cancel safety**: may be dropped at any time; nothing stays open.
 ///
@@ -44,7 +44,7 @@ pub async fn open_connection(host: &str, port: u16) -> io::Result<(StreamReader,
 }
 
 /// Connect to the Unix socket at `path`: `asyncio.open_unix_connection`. A path that begins with a zero byte is a name in
-/// Linux's abstract namespace. Dropped before it is done, it leaves nothing open.
+/// Linux's abstract namespace.
 ///
 /// **Cancel safety**: may be dropped at any time; nothing stays open.
 ///

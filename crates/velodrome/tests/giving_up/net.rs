@@ -18,7 +18,7 @@ const HOST: &str = "127.0.0.1";
 const SHORT: Duration = Duration::from_millis(1);
 
 /// Counts nothing, says nothing.
-struct Silent;
+pub(crate) struct Silent;
 
 impl Protocol for Silent {
     fn data_received(&mut self, _: &[u8]) {}
@@ -28,7 +28,7 @@ impl<A: DatagramAddress> DatagramProtocol<A> for Silent {
     fn datagram_received(&mut self, _: &[u8], _: A) {}
 }
 
-async fn until_the_end(mut reader: StreamReader, _writer: StreamWriter) -> io::Result<()> {
+pub(crate) async fn until_the_end(mut reader: StreamReader, _writer: StreamWriter) -> io::Result<()> {
     reader.read_to_end().await.map(drop)
 }
 
@@ -44,7 +44,7 @@ fn path(name: &str) -> PathBuf {
 }
 
 /// Who is connected hears of it when a client is gone: nobody is left behind.
-async fn deserted(server: Server) {
+pub(crate) async fn deserted(server: Server) {
     while server.client_count() > 0 {
         sleep(SHORT).await;
     }

@@ -1,19 +1,16 @@
 //! Handshakes: given up, the connection is aborted, and nothing stays open on either side.
 
-use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use velodrome::tls::{
     Tls, create_tls_connection, create_tls_server, open_tls_connection, rustls, start_tls_server,
 };
-use velodrome::{ListenOptions, Protocol, Server, StreamReader, StreamWriter, open_connection, sleep};
+use velodrome::{ListenOptions, Server, open_connection};
 
 use crate::chance::give_up;
-
-const SHORT: Duration = Duration::from_millis(1);
+use crate::net::{Silent, deserted, until_the_end};
 
 fn certificate() -> CertificateDer<'static> {
     CertificateDer::from_pem_slice(include_bytes!("../../examples/localhost.pem")).unwrap()
@@ -31,29 +28,11 @@ fn client_config() -> Arc<rustls::ClientConfig> {
     Arc::new(rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
 }
 
-struct Silent;
-
-impl Protocol for Silent {
-    fn data_received(&mut self, _: &[u8]) {}
-}
-
-async fn until_the_end(mut reader: StreamReader, _writer: StreamWriter) -> io::Result<()> {
-    reader.read_to_end().await.map(drop)
-}
-
 async fn server() -> (Server, u16) {
     // Whose handshakes are broken off is told; here that is on purpose.
     let server = start_tls_server(until_the_end, "127.0.0.1", 0, server_config()).await.unwrap();
     let port = server.local_addr().unwrap().port();
     (server, port)
-}
-
-async fn deserted(server: Server) {
-    while server.client_count() > 0 {
-        sleep(SHORT).await;
-    }
-    server.close();
-    server.wait_closed().await;
 }
 
 /// `open_tls_connection`, `ConnectOptions::open_tls_connection`
