@@ -187,7 +187,7 @@ mod tests {
     use super::*;
     use crate::driver::Interest;
     use crate::ready::{RunShared, Runnable};
-    use crate::testing::world::{Listens, Log, Recorder, World, once, write};
+    use crate::testing::world::{FD, Listens, Log, Recorder, World, once, write};
     use crate::transport::stream::Descriptor;
 
     fn says(log: &Log, what: &'static str) -> Runnable {
@@ -198,10 +198,10 @@ mod tests {
     #[test]
     fn a_turn_runs_what_was_due_then_events_then_timers() {
         let (world, log) = (World::new(), Log::default());
-        world.hub().reactor.register(5, Rc::new(Listens(log.clone())), Interest::READ).unwrap();
+        world.hub().reactor.register(FD, Rc::new(Listens(log.clone())), Interest::READ).unwrap();
         world.hub().call_at(0, says(&log, "timer"));
         world.hub().ready.push(says(&log, "due"));
-        world.script.feed(5, b"x");
+        world.script.feed(FD, b"x");
         world.turn();
         assert_eq!(log.take(), ["due", "read", "timer"]);
     }
@@ -239,12 +239,14 @@ mod tests {
     #[test]
     fn a_whole_turn_waits_for_the_first_thing_to_happen() {
         let (world, log) = (World::new(), Log::default());
-        world.hub().reactor.register(5, Rc::new(Listens(log.clone())), Interest::READ).unwrap();
+        world.hub().reactor.register(FD, Rc::new(Listens(log.clone())), Interest::READ).unwrap();
         world.hub().call_at(100, says(&log, "timer"));
-        world.script.feed_at(50, 5, b"x");
+        world.script.feed_at(50, FD, b"x");
         assert_eq!(world.engine.turn().unwrap(), Flow::Continue);
         assert_eq!((world.hand.now(), log.take()), (50, vec!["read".into()]));
-        drop(world.hub().reactor.registration_of(5).and_then(|found| world.hub().reactor.deregister(&found)));
+        drop(
+            world.hub().reactor.registration_of(FD).and_then(|found| world.hub().reactor.deregister(&found)),
+        );
         world.engine.turn().unwrap();
         assert_eq!((world.hand.now(), log.take()), (100, vec!["timer".into()]));
     }
@@ -253,7 +255,7 @@ mod tests {
     #[test]
     fn a_callback_may_write_close_and_stop_the_loop_that_runs_it() {
         let world = Rc::new(World::new());
-        let (stream, told) = Recorder::over(&world, 5);
+        let (stream, told) = Recorder::over(&world, FD);
         let inner = Rc::clone(&world);
         told.react(move |event, stream| {
             if event == "data question" {
@@ -266,12 +268,12 @@ mod tests {
                 inner.engine.visit(&mut |_| ());
             }
         });
-        world.script.feed(5, b"question");
+        world.script.feed(FD, b"question");
         world.engine.wait(Timeout::Zero).unwrap();
         world.engine.dispatch();
         assert_eq!(world.engine.run_ready(), Flow::Leave);
         assert!(world.engine.is_stopping());
-        assert_eq!(world.script.take_sent(5), b"answer");
+        assert_eq!(world.script.take_sent(FD), b"answer");
         world.engine.set_stopping(false);
         world.settle();
         assert_eq!(told.log.take(), ["data question", "losing by Caller", "lost"]);
@@ -281,14 +283,14 @@ mod tests {
     #[test]
     fn a_callback_may_close_the_loop_that_runs_it() {
         let world = Rc::new(World::new());
-        let (_stream, told) = Recorder::over(&world, 5);
+        let (_stream, told) = Recorder::over(&world, FD);
         let inner = Rc::clone(&world);
         told.react(move |event, _| {
             if event == "data x" {
                 inner.engine.close();
             }
         });
-        world.script.feed(5, b"x");
+        world.script.feed(FD, b"x");
         world.soon(|| ());
         world.settle();
         assert_eq!(told.log.take(), ["data x", "abandoned"]);

@@ -446,9 +446,7 @@ mod tests {
     use std::os::fd::AsRawFd;
 
     use super::*;
-    use crate::testing::world::{Listens, Log, World};
-
-    const FD: RawFd = 5;
+    use crate::testing::world::{FD, Listens, Log, World};
 
     fn register(world: &World, fd: RawFd, interest: Interest) -> (Rc<Registration>, Log) {
         let listens = Rc::new(Listens::default());

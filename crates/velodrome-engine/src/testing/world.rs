@@ -16,6 +16,10 @@ use crate::transport::stream::{Descriptor, Stream};
 use crate::transport::write_queue::Chunk;
 use crate::transport::{Cause, Protocol, Received, Recv};
 
+/// A descriptor of the fake kernel's. The bell of a [`World`] is a real one, whose number is there as well; no test
+/// opens so many that one of them could be this.
+pub const FD: RawFd = 1000;
+
 /// A loop, what it believes to be the kernel, and its clock.
 pub struct World {
     /// The loop.

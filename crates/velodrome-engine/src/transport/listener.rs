@@ -166,9 +166,7 @@ mod tests {
 
     use super::*;
     use crate::sys;
-    use crate::testing::world::{Log, World};
-
-    const FD: RawFd = 5;
+    use crate::testing::world::{FD, Log, World};
 
     /// Writes down what it is told, and stops its listener when it has accepted `stop_after`.
     struct Counts {

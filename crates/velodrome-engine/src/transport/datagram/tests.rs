@@ -5,10 +5,9 @@ use std::os::fd::AsRawFd;
 
 use super::*;
 use crate::sys::BATCH;
-use crate::testing::world::{Log, World};
+use crate::testing::world::{FD, Log, World};
 use crate::transport::write_queue::Chunk;
 
-const FD: RawFd = 5;
 const ECONNREFUSED: i32 = 111;
 const ENOBUFS: i32 = 105;
 

@@ -5,11 +5,9 @@ use std::os::unix::net::UnixStream;
 
 use super::*;
 use crate::sys;
-use crate::testing::world::{Log, Recorder, World, write};
+use crate::testing::world::{FD, Log, Recorder, World, write};
 use crate::transport::flow_control::LimitsError;
 use crate::transport::write_queue::Chunk;
-
-const FD: RawFd = 5;
 
 /// What a socket refuses with when nobody is at the other end.
 const EPIPE: i32 = 32;
