@@ -6,8 +6,10 @@ import asyncio
 import gc
 import logging
 import os
+import select
 import socket
 import sys
+import time
 import warnings
 import weakref
 
@@ -317,6 +319,77 @@ class TestWriting:
             assert theirs.recv(100) == b"written"
             transport.abort()
             loop.run_until_complete(protocol.until("lost"))
+
+    def test_a_write_leaves_even_if_an_abort_follows(self, loop):
+        """The kernel was offered the bytes before anybody thought of aborting."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+
+        async def open_one():
+            return await loop.create_connection(Recorder, sock=ours)
+
+        with theirs:
+            transport, protocol = loop.run_until_complete(open_one())
+            loop.call_soon(transport.write, b"last words")
+            loop.call_soon(transport.abort)
+            loop.call_soon(bool)
+            loop.run_until_complete(protocol.until("lost"))
+            theirs.settimeout(5)
+            assert theirs.recv(100) == b"last words"
+
+    def test_no_write_waits_again_for_callbacks_that_block(self, loop):
+        """Writes may wait for what else is due in their turn, but not once it has been seen to take long."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        arrived = []
+
+        async def open_one():
+            return await loop.create_connection(Recorder, sock=ours)
+
+        def block():
+            time.sleep(0.02)
+            arrived.append(bool(select.select([theirs], [], [], 0)[0]))
+
+        with theirs:
+            transport, protocol = loop.run_until_complete(open_one())
+            for _ in range(2):
+                loop.call_soon(transport.write, b"x")
+                loop.call_soon(block)
+                loop.call_soon(loop.stop)
+                loop.run_forever()
+                assert theirs.recv(100) == b"x"
+            assert arrived[-1]
+            transport.abort()
+            loop.run_until_complete(protocol.until("lost"))
+
+    @pytest.mark.velodrome_only
+    def test_writes_of_callbacks_leave_when_the_last_of_them_has_run(self, loop):
+        """A peer is woken once, and not by each of them; the last one waits for nobody."""
+        pairs = [socket.socketpair() for _ in range(3)]
+        arrived = []
+
+        async def open_all():
+            return [(await loop.create_connection(Recorder, sock=ours))[0] for ours, _ in pairs]
+
+        def write(transport):
+            transport.write(b"x")
+            arrived.append(len(select.select([theirs for _, theirs in pairs], [], [], 0)[0]))
+
+        transports = loop.run_until_complete(open_all())
+        for transport in transports:
+            loop.call_soon(write, transport)
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        assert arrived == [0, 0, 0]
+        assert [theirs.recv(100) for _, theirs in pairs] == [b"x"] * 3
+        loop.call_soon(write, transports[0])
+        loop.stop()
+        loop.run_forever()
+        assert arrived[3:] == [1]
+        for transport, (_, theirs) in zip(transports, pairs):
+            transport.abort()
+            theirs.close()
+        loop.run_until_complete(asyncio.sleep(0))
 
     def test_after_close_writes_are_dropped_and_complained_about(self, run, caplog):
         async def main():

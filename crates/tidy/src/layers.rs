@@ -13,7 +13,7 @@ const LEVELS: &[&[&str]] = &[
     &["sys"],
     &["driver"],
     &["ready", "timers", "wakeup"],
-    &["reactor"],
+    &["reactor", "putting_off"],
     &["hub"],
     &["transport", "streams", "net", "process", "signals"],
     &["event_loop"],

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::task::Waker;
 
 use crate::clock::Clock;
+use crate::putting_off::PuttingOff;
 use crate::reactor::Reactor;
 use crate::ready::{Flow, ReadyQueue, Runnable, Visitor};
 use crate::sys::Batch;
@@ -28,11 +29,15 @@ pub struct Hub {
     /// Where time comes from.
     pub clock: Clock,
     timers: RefCell<Timers<Runnable>>,
-    turn_end: RefCell<Vec<Runnable>>,
+    put_off: PuttingOff,
     scratch: Cell<Option<Box<[u8]>>>,
     batch: Cell<Option<Rc<Batch>>>,
     turn: Cell<u64>,
     in_batch: Cell<bool>,
+    /// A transport is telling its protocol what the kernel said.
+    in_event: Cell<bool>,
+    /// Set by a face that lends what it writes.
+    gathers: Cell<bool>,
     closed: Cell<bool>,
 }
 
@@ -45,11 +50,13 @@ impl Hub {
             reactor,
             clock,
             timers: RefCell::new(Timers::new()),
-            turn_end: RefCell::default(),
+            put_off: PuttingOff::default(),
             scratch: Cell::new(None),
             batch: Cell::new(None),
             turn: Cell::new(0),
             in_batch: Cell::new(false),
+            in_event: Cell::new(false),
+            gathers: Cell::new(false),
             closed: Cell::new(false),
         })
     }
@@ -103,34 +110,47 @@ impl Hub {
         }
     }
 
-    /// Run `runnable` when the present batch of callbacks has run, before the loop asks the kernel again: where
-    /// gathered writes leave.
+    /// Run `runnable` when the present batch of callbacks has run, before the loop asks the kernel again, or a little
+    /// sooner: where gathered writes leave.
     pub fn at_turn_end(&self, runnable: Runnable) {
-        self.turn_end.borrow_mut().push(runnable);
+        if !self.put_off.push(runnable, || self.clock.now()) {
+            self.ready.pause();
+        }
+    }
+
+    /// Let writes of different transports wait for each other: for a face that can lend what it writes, so that
+    /// waiting copies nothing.
+    pub fn gather_writes(&self) {
+        self.gathers.set(true);
+    }
+
+    /// Whether a write made now had better wait for others. Not when it answers what has just arrived: no other
+    /// callback runs before the answer is there, and to keep it would cost more than is gained. Nor when nothing else
+    /// is due.
+    #[must_use]
+    pub fn expects_writes(&self) -> bool {
+        self.gathers.get() && !self.in_event.get() && self.ready.has_more() && self.put_off.may_wait()
+    }
+
+    /// Tell a protocol what the kernel said.
+    pub fn in_event(&self, tell: impl FnOnce()) {
+        let outer = self.in_event.replace(true);
+        tell();
+        self.in_event.set(outer);
     }
 
     /// One batch of what is due, then what was put off to its end.
     pub fn run_batch(&self) -> Flow {
         self.turn.set(self.turn.get().wrapping_add(1));
         let was_in_batch = self.in_batch.replace(true);
-        let flow = self.ready.run_batch();
+        let flow = self.ready.run_batch(|| self.end_turn());
         self.in_batch.set(was_in_batch);
         self.end_turn();
         flow
     }
 
-    /// Run what was put off; what that puts off in its turn waits for the next batch.
     fn end_turn(&self) {
-        if self.turn_end.borrow().is_empty() {
-            return;
-        }
-        let mut deferred = self.turn_end.take();
-        deferred.drain(..).for_each(Runnable::run);
-        let mut list = self.turn_end.borrow_mut();
-        if list.is_empty() {
-            // Keeps the vector's memory: a busy server defers in every turn.
-            *list = deferred;
-        }
+        self.put_off.run(|| self.clock.now());
     }
 
     /// The number of the present turn; wraps around.
@@ -185,7 +205,7 @@ impl Hub {
     pub fn visit(&self, visitor: Visitor<'_>) {
         self.ready.for_each(|runnable| runnable.visit(&mut *visitor));
         self.for_each_timer(|_, runnable| runnable.visit(&mut *visitor));
-        self.turn_end.borrow().iter().for_each(|runnable| runnable.visit(&mut *visitor));
+        self.put_off.visit(&mut *visitor);
         self.reactor.visit(visitor);
     }
 
@@ -200,7 +220,7 @@ impl Hub {
     pub fn clear(&self) {
         self.closed.set(true);
         drop(self.ready.take());
-        drop(self.turn_end.take());
+        drop(self.put_off.take());
         let timers = self.timers.borrow_mut().clear();
         drop(timers);
         for registration in self.reactor.registrations() {

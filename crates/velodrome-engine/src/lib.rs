@@ -16,6 +16,8 @@ pub mod wakeup;
 
 pub mod reactor;
 
+mod putting_off;
+
 pub mod hub;
 
 pub mod net;

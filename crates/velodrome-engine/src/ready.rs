@@ -212,7 +212,18 @@ impl<T: RunShared> ArcVTable<T> {
 #[derive(Debug, Default)]
 pub struct ReadyQueue {
     queue: RefCell<VecDeque<Runnable>>,
-    leave: Cell<bool>,
+    /// How many of the batch that is running are still to run.
+    left: Cell<usize>,
+    interruption: Cell<Interruption>,
+}
+
+/// What the callback that runs asked for, to be done when it returns.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+enum Interruption {
+    #[default]
+    None,
+    Pause,
+    Leave,
 }
 
 /// Room kept by an empty queue after a burst: 4,096 runnables are 128 KiB.
@@ -250,28 +261,51 @@ impl ReadyQueue {
     }
 
     /// Run what waits now, and nothing that is added meanwhile: asyncio's rule, which lets I/O and timers in between
-    /// two rounds of callbacks that schedule themselves.
-    pub fn run_batch(&self) -> Flow {
-        for _ in 0..self.len() {
+    /// two rounds of callbacks that schedule themselves. `pause` is called where a callback asked for it.
+    pub fn run_batch(&self, pause: impl Fn()) -> Flow {
+        let outer = self.left.replace(self.len());
+        let flow = self.run_left(pause);
+        self.left.set(outer);
+        flow
+    }
+
+    fn run_left(&self, pause: impl Fn()) -> Flow {
+        while self.has_more() {
+            self.left.set(self.left.get() - 1);
             let Some(runnable) = self.pop() else { break };
             runnable.run();
-            if self.leave.get() {
-                self.leave.set(false);
-                return Flow::Leave;
+            if self.interruption.get() != Interruption::None {
+                match self.interruption.take() {
+                    Interruption::Leave => return Flow::Leave,
+                    _ => pause(),
+                }
             }
         }
         Flow::Continue
     }
 
+    /// Whether the batch that is running has more to run than the present callback.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        self.left.get() > 0
+    }
+
     /// Called from within a callback: leave the batch as soon as that callback returns. The face knows why (a
     /// KeyboardInterrupt, say).
     pub fn leave(&self) {
-        self.leave.set(true);
+        self.interruption.set(Interruption::Leave);
+    }
+
+    /// Called from within a callback: let the batch pause as soon as that callback returns.
+    pub fn pause(&self) {
+        if !self.is_leaving() {
+            self.interruption.set(Interruption::Pause);
+        }
     }
 
     /// Whether the batch is being left: a callback that would make several calls into the face makes no more.
     pub fn is_leaving(&self) -> bool {
-        self.leave.get()
+        self.interruption.get() == Interruption::Leave
     }
 
     /// Give back the memory of a burst; the loop does when it is about to sleep.
@@ -305,6 +339,7 @@ mod tests {
     use std::task::Wake;
 
     use super::*;
+    use crate::testing::world::{Log, once};
 
     struct Note {
         log: Rc<RefCell<Vec<usize>>>,
@@ -339,10 +374,31 @@ mod tests {
         queue.push(note(&log, 1));
         queue.push(Runnable::from_rc(Rc::new(Leaver(Rc::clone(&queue))), 0));
         queue.push(note(&log, 3));
-        assert_eq!(queue.run_batch(), Flow::Leave);
+        assert_eq!(queue.run_batch(|| ()), Flow::Leave);
         assert_eq!((log.borrow().clone(), queue.len()), (vec![1], 1));
-        assert_eq!(queue.run_batch(), Flow::Continue);
+        assert_eq!(queue.run_batch(|| ()), Flow::Continue);
         assert_eq!(*log.borrow(), [1, 3]);
+    }
+
+    #[test]
+    fn a_batch_pauses_between_callbacks_and_a_leave_outweighs_a_pause() {
+        let (log, queue) = (Log::default(), Rc::new(ReadyQueue::new()));
+        let (first, second, told) = (Rc::clone(&queue), Rc::clone(&queue), log.clone());
+        queue.push(once(move || {
+            first.pause();
+            told.add(format!("more {}", first.has_more()));
+        }));
+        queue.push(once(move || {
+            second.leave();
+            second.pause();
+        }));
+        queue.push(once(|| panic!("left behind")));
+        let flow = queue.run_batch(|| log.add("pause"));
+        assert_eq!(
+            (flow, log.take(), queue.has_more()),
+            (Flow::Leave, ["more true", "pause"].map(String::from).into(), false)
+        );
+        drop(queue.take());
     }
 
     struct Again {
@@ -362,7 +418,7 @@ mod tests {
         let queue = Rc::new(ReadyQueue::new());
         let again = Rc::new(Again { queue: Rc::clone(&queue), runs: Cell::new(0) });
         queue.push(Runnable::from_rc(Rc::clone(&again), 0));
-        let _ = queue.run_batch();
+        let _ = queue.run_batch(|| ());
         assert_eq!((again.runs.get(), queue.len()), (1, 1));
         drop(queue.take());
     }

@@ -272,6 +272,7 @@ impl Native for Loop {
 
     fn create() -> Result<Self> {
         let engine = EventLoop::new().map_err(|error| raise_os_error(&error))?;
+        engine.hub().gather_writes();
         Ok(Self {
             engine: RefCell::new(Some(Rc::new(engine))),
             debug: Cell::default(),

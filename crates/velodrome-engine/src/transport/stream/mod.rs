@@ -4,9 +4,11 @@
 //! against: `close` lets the queue drain and then reports `connection_lost(None)` from the loop, an error drops the
 //! queue and reports itself, and whatever happens the report comes exactly once.
 //!
-//! Writes are tried at once. Only a transport that has just shown that it writes several times in a turn (headers, then
-//! a body) has its next first write put off to the end of the turn, so that both leave in one system call; a transport
-//! that writes once never waits.
+//! Writes are tried at once, with two exceptions. A transport that has just shown that it writes several times in a turn
+//! (headers, then a body) has its next first write put off to the end of the turn, so that both leave in one system
+//! call. And where the face asks for it ([`Hub::gather_writes`]) a write made by a callback is put off while others are
+//! due in the same turn, so that the writes of many transports leave one after the other; a write after which nothing
+//! is due, and the answer to what has just arrived, leave at once.
 
 mod kind;
 mod writing;
@@ -234,8 +236,10 @@ impl Stream {
         }
     }
 
-    /// Drop what is queued and close, reporting `error`.
+    /// Drop what is queued and close, reporting `error`. What only waits for the turn to end is offered to the kernel
+    /// first: asyncio would have sent it when it was written.
     pub fn abort(self: &Rc<Self>, error: Option<io::Error>) {
+        self.flush_gathered();
         self.give_up(error, Cause::Caller);
     }
 
@@ -298,6 +302,7 @@ impl Stream {
 
     /// The face is gone without closing: stop listening, close what is ours, tell nobody.
     pub fn discard(&self) {
+        self.offer_gathered();
         self.closing.set(true);
         self.lost.set(self.lost.get().max(1));
         self.deregister();
@@ -425,7 +430,7 @@ impl Stream {
 impl Source for Stream {
     fn ready(self: Rc<Self>, readiness: Readiness) {
         if readiness.contains(Readiness::READ) {
-            self.readable();
+            self.hub.in_event(|| self.readable());
         }
         if readiness.contains(Readiness::WRITE) && self.blocked.get() {
             self.writable();

@@ -9,29 +9,14 @@ use crate::testing::world::{FD, Log, Recorder, World, write};
 use crate::transport::flow_control::LimitsError;
 use crate::transport::write_queue::Chunk;
 
+mod gathering;
+
 /// What a socket refuses with when nobody is at the other end.
 const EPIPE: i32 = 32;
 const ECONNRESET: i32 = 104;
 
 fn sent(world: &World) -> String {
     String::from_utf8(world.script.take_sent(FD)).unwrap()
-}
-
-/// Lets the transport learn that it writes twice in a turn, so that it gathers in the next.
-fn teach(world: &World, stream: &Rc<Stream>) {
-    twice(world, stream);
-    world.turn();
-    world.script.take_sends(FD);
-    world.script.take_sent(FD);
-}
-
-/// Queues a callback that writes twice.
-fn twice(world: &World, stream: &Rc<Stream>) {
-    let stream = Rc::clone(stream);
-    world.soon(move || {
-        write(&stream, b"head ");
-        write(&stream, b"body ");
-    });
 }
 
 #[test]
@@ -90,112 +75,6 @@ fn an_end_of_the_peer_may_leave_the_transport_open_for_writing() {
     stream.close();
     world.settle();
     assert_eq!(told.log.take(), ["losing by Caller", "lost"]);
-}
-
-#[test]
-fn a_lone_write_leaves_at_once() {
-    let world = World::new();
-    let (stream, told) = Recorder::over(&world, FD);
-    for _ in 0..3 {
-        let (stream, log, script) = (Rc::clone(&stream), told.log.clone(), world.script.clone());
-        world.soon(move || {
-            write(&stream, b"x");
-            log.add(format!("{:?}", script.take_sent(FD)));
-        });
-        world.turn();
-    }
-    assert_eq!(told.log.take(), ["[120]"; 3]);
-    assert_eq!(world.script.take_sends(FD), 3);
-}
-
-#[test]
-fn who_writes_twice_in_a_turn_is_gathered_from_the_next_turn_on() {
-    let world = World::new();
-    let (stream, told) = Recorder::over(&world, FD);
-    twice(&world, &stream);
-    world.turn();
-    assert_eq!((world.script.take_sends(FD), sent(&world)), (2, "head body ".into()));
-    for _ in 0..3 {
-        twice(&world, &stream);
-        world.turn();
-        assert_eq!((world.script.take_sends(FD), sent(&world)), (1, "head body ".into()));
-        assert_eq!(stream.buffered(), 0);
-    }
-    assert!(told.log.take().is_empty(), "gathering is nobody's business");
-}
-
-#[test]
-fn writes_of_several_chunks_are_gathered_as_others() {
-    let world = World::new();
-    let (stream, _told) = Recorder::over(&world, FD);
-    for expected in [2, 1, 1] {
-        let stream = Rc::clone(&stream);
-        world.soon(move || {
-            stream.write_all([Chunk::Owned(b"he".to_vec()), Chunk::Owned(b"ad ".to_vec())]).unwrap();
-            write(&stream, b"body ");
-        });
-        world.turn();
-        assert_eq!((world.script.take_sends(FD), sent(&world)), (expected, "head body ".into()));
-    }
-}
-
-#[test]
-fn who_stops_writing_twice_is_sent_at_once_again() {
-    let world = World::new();
-    let (stream, told) = Recorder::over(&world, FD);
-    teach(&world, &stream);
-    for expected in ["", "x"] {
-        let (stream, log, script) = (Rc::clone(&stream), told.log.clone(), world.script.clone());
-        world.soon(move || {
-            write(&stream, b"x");
-            log.add(String::from_utf8(script.take_sent(FD)).unwrap());
-        });
-        world.turn();
-        assert_eq!(told.log.take(), [expected]);
-        world.script.take_sent(FD);
-    }
-}
-
-#[test]
-fn outside_a_turn_nothing_is_put_off() {
-    let world = World::new();
-    let (stream, _told) = Recorder::over(&world, FD);
-    teach(&world, &stream);
-    twice(&world, &stream);
-    world.turn();
-    write(&stream, b"after");
-    assert_eq!(sent(&world), "head body after");
-}
-
-#[test]
-fn a_gathered_write_that_grows_large_leaves_before_the_turn_ends() {
-    let world = World::new();
-    let (stream, told) = Recorder::over(&world, FD);
-    teach(&world, &stream);
-    let (writer, log, script) = (Rc::clone(&stream), told.log.clone(), world.script.clone());
-    world.soon(move || {
-        for _ in 0..3 {
-            write(&writer, &[b'x'; 30_000]);
-            log.add(script.take_sent(FD).len());
-        }
-    });
-    world.turn();
-    assert_eq!(told.log.take(), ["0", "0", "90000"]);
-    assert_eq!(world.script.take_sends(FD), 1);
-}
-
-#[test]
-fn gathered_writes_do_not_wait_for_a_loop_that_stops() {
-    let world = World::new();
-    let (stream, _told) = Recorder::over(&world, FD);
-    teach(&world, &stream);
-    twice(&world, &stream);
-    let hub = Rc::clone(world.hub());
-    world.soon(move || hub.ready.leave());
-    world.soon(|| panic!("left behind"));
-    world.turn();
-    assert_eq!(sent(&world), "head body ");
-    drop(world.hub().ready.take());
 }
 
 #[test]
@@ -298,18 +177,6 @@ fn close_with_nothing_queued_is_told_from_the_loop() {
 }
 
 #[test]
-fn close_sends_what_was_gathered() {
-    let world = World::new();
-    let (stream, told) = Recorder::over(&world, FD);
-    teach(&world, &stream);
-    twice(&world, &stream);
-    let closing = Rc::clone(&stream);
-    world.soon(move || closing.close());
-    world.settle();
-    assert_eq!((sent(&world), told.log.take().pop()), ("head body ".into(), Some("lost".into())));
-}
-
-#[test]
 fn abort_drops_what_is_queued() {
     let world = World::new();
     let (stream, told) = Recorder::over(&world, FD);
@@ -333,18 +200,6 @@ fn abort_in_the_middle_of_a_close_ends_it() {
     stream.abort(Some(io::ErrorKind::TimedOut.into()));
     world.settle();
     assert_eq!(told.log.take(), ["losing by Caller", "lost TimedOut"]);
-}
-
-#[test]
-fn abort_drops_what_was_gathered() {
-    let world = World::new();
-    let (stream, told) = Recorder::over(&world, FD);
-    teach(&world, &stream);
-    twice(&world, &stream);
-    let aborting = Rc::clone(&stream);
-    world.soon(move || aborting.abort(None));
-    world.settle();
-    assert_eq!((sent(&world), told.log.take().pop()), (String::new(), Some("lost".into())));
 }
 
 #[test]

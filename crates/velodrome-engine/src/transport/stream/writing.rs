@@ -123,9 +123,11 @@ impl Stream {
         self.writes.set(self.writes.get().saturating_add(1));
     }
 
-    /// Whether a first write of `size` bytes had better wait for its sisters, and if so sees to their leaving.
+    /// Whether a first write of `size` bytes had better wait for others, its own transport's or the loop's, and if so
+    /// sees to its leaving.
     fn put_off(self: &Rc<Self>, size: usize) -> bool {
-        if !self.gathers.get() || size > self.gather_room() || !self.hub.in_batch() {
+        let waits = self.gathers.get() || self.hub.expects_writes();
+        if !waits || size > self.gather_room() || !self.hub.in_batch() {
             return false;
         }
         if !self.deferred.replace(true) {
@@ -245,6 +247,13 @@ impl Stream {
     pub fn flush_gathered(self: &Rc<Self>) {
         if self.deferred.get() && self.lost.get() == 0 {
             self.flush();
+        }
+    }
+
+    /// As [`Self::flush_gathered`], when there is nobody left to be told how it went.
+    pub(super) fn offer_gathered(&self) {
+        if self.deferred.replace(false) && self.lost.get() == 0 {
+            let _ = self.queue.borrow().with_slices(|slices| self.send_vectored(slices));
         }
     }
 
