@@ -10,6 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::RawFd;
 use std::rc::Rc;
+use std::task::Waker;
 
 use crate::census::Member;
 use crate::driver::{Driver, Event, Interest, Key, Readiness, Timeout};
@@ -41,9 +42,23 @@ pub struct Registration {
     internal: Cell<bool>,
     /// The dispatch up to which an unwanted event is no news: see [`Reactor::rest`].
     resting: Cell<u64>,
+    /// Whether who waits to read has been told: see [`Registration::offer_to`].
+    offer: Cell<Offer>,
+    /// Who is to be told, where the offer is `Welcome`.
+    reader: Cell<Option<Waker>>,
     /// None once deregistered: a late event finds nothing.
     source: RefCell<Option<Rc<dyn Source>>>,
     _member: Member,
+}
+
+/// What is ready to be read is offered to who waits for it, once; then the source is told as ever.
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum Offer {
+    Unwanted,
+    Welcome,
+    Made,
+    /// It is deregistered: there will be none.
+    Over,
 }
 
 impl Registration {
@@ -69,6 +84,55 @@ impl Registration {
     #[must_use]
     pub fn source(&self) -> Option<Rc<dyn Source>> {
         self.source.borrow().clone()
+    }
+
+    /// When there is something to read, wake `waker` in the place of telling the source; once. It takes the source's
+    /// place in the ready queue, so a task of the loop's own has its turn there, and not after another round. Gives
+    /// back who waited before, whose drop may run foreign code.
+    ///
+    /// # Errors
+    /// `waker` itself, if this is deregistered.
+    #[inline]
+    pub fn offer_to(&self, waker: Waker) -> Result<Option<Waker>, Waker> {
+        if self.offer.get() == Offer::Over {
+            return Err(waker);
+        }
+        self.offer.set(Offer::Welcome);
+        Ok(self.reader.replace(Some(waker)))
+    }
+
+    /// Who waits for an offer. It is no longer told of one.
+    #[must_use]
+    pub fn take_reader(&self) -> Option<Waker> {
+        self.reader.take()
+    }
+
+    /// Whether the offer was made, since [`Self::offer_to`]. Nobody waits any more.
+    #[inline]
+    pub fn take_offer(&self) -> bool {
+        let offer = self.offer.get();
+        if offer != Offer::Over {
+            self.offer.set(Offer::Unwanted);
+        }
+        offer == Offer::Made
+    }
+
+    /// Offer what can be read to who waits for it. False if nobody does; an offer that was not taken stands no more.
+    #[inline]
+    fn make_offer(&self, ready: &ReadyQueue) -> bool {
+        if self.offer.replace(Offer::Unwanted) != Offer::Welcome {
+            return false;
+        }
+        let Some(reader) = self.reader.take() else { return false };
+        self.offer.set(Offer::Made);
+        ready.push_waker(reader);
+        true
+    }
+
+    /// Whether somebody is still to be told of events.
+    #[must_use]
+    pub fn is_registered(&self) -> bool {
+        self.source.borrow().is_some()
     }
 }
 
@@ -222,6 +286,8 @@ impl Reactor {
             armed: Cell::new(interest),
             internal: Cell::new(false),
             resting: Cell::new(0),
+            offer: Cell::new(Offer::Unwanted),
+            reader: Cell::new(None),
             source: RefCell::new(Some(source)),
             _member: Member::of("registration"),
         });
@@ -293,6 +359,7 @@ impl Reactor {
     /// it back: its drop may run foreign code.
     pub fn deregister(&self, registration: &Registration) -> Option<Rc<dyn Source>> {
         let source = registration.source.borrow_mut().take()?;
+        registration.offer.set(Offer::Over);
         self.table.borrow_mut().forget(registration);
         if registration.internal.replace(false) {
             self.internal.set(self.internal.get() - 1);
@@ -347,10 +414,18 @@ impl Reactor {
             return self.bells.borrow().iter().any(|(_, key)| *key == event.key);
         };
         let wanted = registration.wanted.get();
-        if event.readiness.bits() & wanted.bits() == 0 {
+        let heard = event.readiness.wanted_by(wanted);
+        if heard.is_none() {
             return registration.resting.get() == self.dispatches.get() || self.silence(&registration);
         }
-        ready.push(Runnable::from_rc(registration, event.readiness.bits()));
+        let offered = registration.offer.get() != Offer::Unwanted
+            && heard.contains(Readiness::READ)
+            && registration.make_offer(ready);
+        if !offered {
+            ready.push(Runnable::from_rc(registration, event.readiness.bits()));
+        } else if heard.contains(Readiness::WRITE) {
+            ready.push(Runnable::from_rc(registration, Readiness::WRITE.bits()));
+        }
         true
     }
 
@@ -444,6 +519,9 @@ const ENOENT: i32 = 2;
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsRawFd;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
 
     use super::*;
     use crate::testing::world::{FD, Listens, Log, World};
@@ -468,6 +546,70 @@ mod tests {
         world.turn();
         assert_eq!(log.take(), ["both"]);
         assert_eq!((registration.fd(), registration.interest()), (FD, Interest::BOTH));
+    }
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Who waits, and how often it was woken since it was last asked.
+    fn reader() -> (Waker, impl Fn() -> usize) {
+        let count = Arc::new(Count::default());
+        (Waker::from(Arc::clone(&count)), move || count.0.swap(0, Ordering::Relaxed))
+    }
+
+    #[test]
+    fn what_can_be_read_is_offered_to_who_waits_once_and_then_told() {
+        let world = World::new();
+        let (registration, log) = register(&world, FD, Interest::READ);
+        let (waker, offered) = reader();
+        assert!(registration.offer_to(waker.clone()).is_ok_and(|before| before.is_none()));
+        assert!(registration.offer_to(waker.clone()).is_ok_and(|before| before.is_some()));
+        world.script.feed(FD, b"x");
+        world.turn();
+        assert_eq!((offered(), log.take()), (1, vec![]));
+        assert!(registration.take_offer() && !registration.take_offer());
+        world.turn();
+        assert_eq!((offered(), log.take()), (0, vec!["read".into()]));
+        registration.offer_to(waker).unwrap();
+        world.turn();
+        world.turn();
+        assert_eq!((offered(), log.take()), (1, vec!["read".into()]), "who does not come is not waited for");
+        assert!(!registration.take_offer(), "the source has heard of it");
+    }
+
+    #[test]
+    fn an_offer_takes_nothing_from_who_waits_to_write() {
+        let world = World::new();
+        let (registration, log) = register(&world, FD, Interest::BOTH);
+        let (waker, offered) = reader();
+        registration.offer_to(waker).unwrap();
+        world.turn();
+        assert_eq!((offered(), log.take()), (0, vec!["write".into()]), "there is only room");
+        world.script.feed(FD, b"x");
+        world.turn();
+        assert_eq!((offered(), log.take()), (1, vec!["write".into()]));
+    }
+
+    #[test]
+    fn who_waits_for_an_offer_can_be_taken_back() {
+        let world = World::new();
+        let (registration, log) = register(&world, FD, Interest::READ);
+        let (waker, offered) = reader();
+        registration.offer_to(waker.clone()).unwrap();
+        assert!(registration.take_reader().is_some() && registration.take_reader().is_none());
+        world.script.feed(FD, b"x");
+        world.turn();
+        assert_eq!((offered(), log.take()), (0, vec!["read".into()]));
+        registration.offer_to(waker.clone()).unwrap();
+        drop(world.hub().reactor.deregister(&registration));
+        assert!(registration.take_reader().is_some());
+        assert!(!registration.take_offer() && registration.offer_to(waker).is_err(), "there will be none");
     }
 
     #[test]

@@ -111,6 +111,7 @@ impl Runnable {
     }
 
     /// Run it.
+    #[inline]
     pub fn run(self) {
         let this = ManuallyDrop::new(self);
         // SAFETY: who made this runnable matched words and vtable; ManuallyDrop gives the words away exactly once.
@@ -208,6 +209,31 @@ impl<T: RunShared> ArcVTable<T> {
     }
 }
 
+/// What a face's own wakers become when they stand in the queue themselves: the turn they would ask for.
+#[derive(Copy, Clone)]
+pub struct Turns {
+    wakers: &'static RawWakerVTable,
+    turn: &'static RunnableVTable,
+}
+
+impl Turns {
+    /// Wakers with the vtable `wakers` have their turn by `turn`.
+    ///
+    /// # Safety
+    /// `turn` must take a waker's data as its first word and take over its count, on the thread of a loop that the face
+    /// gives this to; and running it must do what waking does.
+    #[must_use]
+    pub const unsafe fn new(wakers: &'static RawWakerVTable, turn: &'static RunnableVTable) -> Self {
+        Self { wakers, turn }
+    }
+}
+
+impl fmt::Debug for Turns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Turns").finish_non_exhaustive()
+    }
+}
+
 /// A FIFO of [`Runnable`]s. No borrow of it is held while one of them runs.
 #[derive(Debug, Default)]
 pub struct ReadyQueue {
@@ -215,6 +241,7 @@ pub struct ReadyQueue {
     /// How many of the batch that is running are still to run.
     left: Cell<usize>,
     interruption: Cell<Interruption>,
+    turns: Cell<Option<Turns>>,
 }
 
 /// What the callback that runs asked for, to be done when it returns.
@@ -240,6 +267,25 @@ impl ReadyQueue {
     #[inline]
     pub fn push(&self, runnable: Runnable) {
         self.queue.borrow_mut().push_back(runnable);
+    }
+
+    /// Put a callback at the end that wakes `waker`; or, if it is one of the face's own, the turn it would ask for, which
+    /// saves a second place in the queue.
+    #[inline]
+    pub fn push_waker(&self, waker: Waker) {
+        self.push(match self.turns.get() {
+            Some(turns) if ptr::eq(waker.vtable(), turns.wakers) => {
+                let waker = ManuallyDrop::new(waker);
+                let words = [waker.data().cast_mut(), ptr::null_mut(), ptr::null_mut()];
+                Runnable { vtable: turns.turn, words }
+            }
+            _ => Runnable::from_waker(waker),
+        });
+    }
+
+    /// Let the face's own wakers have their turns in the place where they would only ask for them.
+    pub fn set_turns(&self, turns: Turns) {
+        self.turns.set(Some(turns));
     }
 
     /// Take the callback at the front.
@@ -336,7 +382,7 @@ impl ReadyQueue {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::Wake;
+    use std::task::{RawWaker, Wake};
 
     use super::*;
     use crate::testing::world::{Log, once};
@@ -349,6 +395,45 @@ mod tests {
         fn run(self: Rc<Self>, arg: usize) {
             self.log.borrow_mut().push(arg);
         }
+    }
+
+    static TURNS_HAD: AtomicUsize = AtomicUsize::new(0);
+
+    static COUNTS: RunnableVTable = RunnableVTable {
+        run: |_| {
+            TURNS_HAD.fetch_add(1, Ordering::Relaxed);
+        },
+        drop: |_| {},
+        visit: |_, _| {},
+    };
+
+    static OWN: RawWakerVTable =
+        RawWakerVTable::new(|data| RawWaker::new(data, &OWN), |_| {}, |_| {}, |_| {});
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_waker_of_the_faces_own_has_its_turn_where_another_is_woken() {
+        let (queue, other) = (ReadyQueue::new(), Arc::new(Woken::default()));
+        let had = || TURNS_HAD.load(Ordering::Relaxed);
+        // SAFETY: these wakers have no data and no count.
+        let own = || unsafe { Waker::new(ptr::null(), &OWN) };
+        queue.push_waker(own());
+        let _ = queue.run_batch(|| ());
+        assert_eq!(had(), 0, "no face has said anything yet");
+        // SAFETY: there is no count to take over.
+        queue.set_turns(unsafe { Turns::new(&OWN, &COUNTS) });
+        queue.push_waker(own());
+        queue.push_waker(Waker::from(Arc::clone(&other)));
+        let _ = queue.run_batch(|| ());
+        assert_eq!((had(), other.0.load(Ordering::Relaxed), Arc::strong_count(&other)), (1, 1, 1));
     }
 
     fn note(log: &Rc<RefCell<Vec<usize>>>, arg: usize) -> Runnable {

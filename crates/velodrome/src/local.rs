@@ -18,7 +18,7 @@ use velodrome_engine::net::Resolver;
 use crate::atomics::set_here;
 use crate::task::table::Table;
 use crate::task::waker::MainWaker;
-use crate::task::{Door, TaskRef};
+use crate::task::{Door, TURNS, TaskRef};
 use crate::threads::pool::Pool;
 use crate::unhandled::{OnError, Unhandled};
 
@@ -70,6 +70,7 @@ pub(crate) struct Settings {
 
 impl Local {
     pub(crate) fn new(event_loop: Rc<EventLoop>, settings: Settings) -> Rc<Self> {
+        event_loop.hub().ready.set_turns(TURNS);
         Rc::new(Self {
             event_loop,
             tasks: Table::default(),

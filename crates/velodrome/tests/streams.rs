@@ -3,12 +3,8 @@
 
 mod support;
 
-use std::fmt::Debug;
-use std::future::poll_fn;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
-use std::pin::pin;
-use std::task::Poll;
 use std::time::Duration;
 
 use support::{half, kind, pair, quietly, really, settle};
@@ -33,61 +29,6 @@ async fn reader_of(bytes: &[u8]) -> StreamReader {
         std::future::pending::<()>().await;
     }));
     reader
-}
-
-/// Begin to await `read`, which is told that bytes have come and is given up before it can look.
-async fn give_up(read: impl Future<Output: Debug>, come: impl AsyncFnOnce()) {
-    let mut read = pin!(read);
-    poll_fn(|cx| {
-        assert!(read.as_mut().poll(cx).is_pending());
-        Poll::Ready(())
-    })
-    .await;
-    come().await;
-}
-
-#[test]
-fn what_a_read_was_offered_and_did_not_take_is_there_for_the_next() {
-    really(async {
-        for looks in 0..4 {
-            let ((mut reader, _writer), (_reader, theirs)) = pair();
-            give_up(reader.read(9), async || {
-                theirs.write("one ");
-                look(looks).await;
-            })
-            .await;
-            assert_eq!(reader.read(9).await.unwrap(), b"one ", "{looks} looks at the kernel");
-        }
-    });
-}
-
-#[test]
-fn what_came_first_is_read_first_whoever_was_offered_the_rest() {
-    really(async {
-        for looks in 0..4 {
-            let ((mut reader, _writer), (_reader, theirs)) = pair();
-            theirs.write("one ");
-            let given_up = timeout(Duration::from_millis(1), reader.readexactly(99)).await;
-            assert!(given_up.is_err());
-            give_up(reader.readexactly(99), async || {
-                theirs.write("two");
-                look(looks).await;
-            })
-            .await;
-            let (mut all, mut buffer) = (Vec::new(), [0; 9]);
-            while all.len() < 7 {
-                let count = reader.read_into(&mut buffer).await.unwrap();
-                all.extend_from_slice(&buffer[..count]);
-            }
-            assert_eq!(all, b"one two", "{looks} looks at the kernel");
-        }
-    });
-}
-
-async fn look(times: usize) {
-    for _ in 0..times {
-        velodrome::sleep(Duration::ZERO).await;
-    }
 }
 
 #[test]

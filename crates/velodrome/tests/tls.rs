@@ -18,7 +18,7 @@ use velodrome::tls::{
 };
 use velodrome::{
     Builder, ConnectOptions, Protocol, Server, StreamReader, StreamWriter, Transport, open_connection, spawn,
-    start_server, timeout,
+    start_server, timeout, yield_now,
 };
 
 const HOST: &str = "127.0.0.1";
@@ -206,6 +206,24 @@ fn starttls_keeps_reader_and_writer() {
         writer.write("secret");
         assert_eq!(reader.readexactly(6).await.unwrap(), b"secret");
         assert_eq!(kind(writer.start_tls(tls).await), Some(io::ErrorKind::Unsupported));
+    });
+}
+
+#[test]
+fn a_reader_that_waits_meanwhile_reads_what_is_encrypted() {
+    really(async {
+        let secures = |_reader: StreamReader, writer: StreamWriter| async move {
+            writer.start_tls(Tls::server(server_config())).await?;
+            writer.write("secret");
+            writer.drain().await
+        };
+        let server = start_server(secures, HOST, 0).await.unwrap();
+        let port = server.local_addr().unwrap().port();
+        let (mut reader, writer) = open_connection(HOST, port).await.unwrap();
+        let reading = spawn(async move { reader.readexactly(6).await });
+        yield_now().await;
+        writer.start_tls(Tls::client(client_config(true), "localhost").unwrap()).await.unwrap();
+        assert_eq!(reading.await.unwrap().unwrap(), b"secret");
     });
 }
 

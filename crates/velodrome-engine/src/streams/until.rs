@@ -124,6 +124,12 @@ impl ReadUntil {
         Found::NeedMore
     }
 
+    /// Where the message ends that begins `bytes`, if it is all there and within the limit. Remembers nothing.
+    #[inline]
+    pub fn find(&self, bytes: &[u8], limit: usize) -> Option<usize> {
+        self.separators.find(bytes).filter(|(start, _)| *start <= limit).map(|(_, end)| end)
+    }
+
     /// Forgets what has been searched: the next search is for another message.
     pub fn restart(&mut self) {
         self.searched = 0;

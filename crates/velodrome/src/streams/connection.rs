@@ -1,13 +1,11 @@
 //! Between the engine's transport and the two handles: asyncio's `StreamReaderProtocol`.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use velodrome_engine::hub::Hub;
-use velodrome_engine::streams::ByteBuffer;
-use velodrome_engine::streams::read::Read;
 use velodrome_engine::sys::Peer;
 use velodrome_engine::transport::stream::Stream;
 use velodrome_engine::transport::{Protocol, Received, Recv};
@@ -15,15 +13,18 @@ use velodrome_engine::transport::{Protocol, Received, Recv};
 use super::error::ReadError;
 use super::inbound::Inbound;
 use super::outbound::Outbound;
+use super::wanted::Wanted;
 use crate::channel::Channel;
 use crate::clients::{Client, Endpoint};
 
 pub(crate) struct Connection {
     hub: Rc<Hub>,
-    /// None once the connection is lost. Until then the two hold each other.
-    channel: RefCell<Option<Rc<dyn Channel>>>,
-    /// What the channel is, while that is the socket itself: a reader that waits takes from it what has come.
-    socket: RefCell<Option<Rc<Stream>>>,
+    /// The socket, once attached; it and the connection hold each other until that is lost.
+    stream: OnceCell<Rc<Stream>>,
+    /// Nothing lies over the socket, which is not lost: a reader that waits takes from it what has come.
+    pub(super) plain: Cell<bool>,
+    /// What lies over the socket, until the connection is lost.
+    pub(super) layer: RefCell<Option<Rc<dyn Channel>>>,
     peer: Peer,
     pub(super) inbound: Inbound,
     pub(crate) outbound: Outbound,
@@ -36,8 +37,9 @@ impl Connection {
     pub(super) fn new(hub: &Rc<Hub>, peer: Peer, client: Option<Client>) -> Self {
         Self {
             hub: Rc::clone(hub),
-            channel: RefCell::default(),
-            socket: RefCell::default(),
+            stream: OnceCell::new(),
+            plain: Cell::new(false),
+            layer: RefCell::default(),
             peer,
             inbound: Inbound::default(),
             outbound: Outbound::default(),
@@ -46,14 +48,23 @@ impl Connection {
         }
     }
 
-    pub(crate) fn attach(&self, channel: Rc<dyn Channel>) {
-        self.socket.replace(Rc::clone(&channel).plain());
-        self.channel.replace(Some(channel));
+    /// Carry the bytes by `stream`.
+    pub(super) fn attach(&self, stream: Rc<Stream>) {
+        self.plain.set(self.stream.set(stream).is_ok());
     }
 
     /// What carries the bytes, until the connection is lost.
     pub(crate) fn channel(&self) -> Option<Rc<dyn Channel>> {
-        self.channel.borrow().clone()
+        match self.plain() {
+            Some(stream) => Some(Rc::clone(stream) as Rc<_>),
+            None => self.layer.borrow().clone(),
+        }
+    }
+
+    /// The socket, as long as it carries the bytes by itself. What it is asked to do may lose it, which drops nothing.
+    #[inline]
+    pub(super) fn plain(&self) -> Option<&Rc<Stream>> {
+        if self.plain.get() { self.stream.get() } else { None }
     }
 
     pub(super) fn close_with_reader(&self) {
@@ -79,48 +90,60 @@ impl Connection {
         self.keep_up();
     }
 
-    /// Try to read, and wait for more if that is not enough.
+    /// Try to read, and wait for more if that is not enough. What comes from the socket when nothing is kept, and has all
+    /// that is wanted, is copied once, to where it goes; only the rest is kept.
+    #[inline]
     pub(super) fn poll_read(
         &self,
         cx: &Context<'_>,
-        attempt: impl FnOnce(&mut ByteBuffer, usize, bool) -> Read,
+        wanted: &mut impl Wanted,
         expected: Option<usize>,
     ) -> Poll<Result<Vec<u8>, ReadError>> {
-        if self.inbound.take_offer() {
-            self.receive_ahead();
+        if let Some(socket) = self.offered() {
+            let limit = self.inbound.limit();
+            let read = self.receive(socket, |bytes| {
+                let end = wanted.direct(bytes, limit);
+                (end.unwrap_or(0), end.map(|end| bytes[..end].to_vec()))
+            });
+            if let Some(Some(message)) = read {
+                self.keep_up();
+                return Poll::Ready(Ok(message));
+            }
         }
-        let poll = self.inbound.poll(cx, attempt, expected);
+        let poll = self.inbound.poll(wanted, expected);
         self.keep_up();
+        if poll.is_pending() {
+            self.wait(cx);
+        }
         poll
     }
 
-    /// Wait for bytes, and let `take` say how many of them it took.
-    pub(crate) fn poll_take(
+    /// Wait for bytes that are kept, and let `take` say how many of them it took.
+    #[inline]
+    pub(super) fn poll_kept(
         &self,
         cx: &Context<'_>,
         take: impl FnOnce(&[u8]) -> usize,
     ) -> Poll<io::Result<()>> {
-        if self.inbound.take_offer() {
-            self.receive_ahead();
-        }
-        let poll = self.inbound.poll_take(cx, take);
+        let poll = self.inbound.poll_take(take);
         self.keep_up();
+        if poll.is_pending() {
+            self.wait(cx);
+        }
         poll
     }
 
     /// Wait for bytes, and receive them into `buffer`: straight from the socket, where none are kept. 0 at the end.
+    #[inline]
     pub(super) fn poll_receive(&self, cx: &Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        if self.inbound.is_empty()
-            && self.inbound.take_offer()
-            && let Some(socket) = self.socket()
-        {
+        if let Some(socket) = self.offered() {
             let count = socket.receive(buffer);
             if count > 0 {
                 return Poll::Ready(Ok(count));
             }
         }
         let mut count = 0;
-        let poll = self.poll_take(cx, |bytes| {
+        let poll = self.poll_kept(cx, |bytes| {
             count = bytes.len().min(buffer.len());
             buffer[..count].copy_from_slice(&bytes[..count]);
             count
@@ -128,17 +151,63 @@ impl Connection {
         poll.map_ok(|()| count)
     }
 
-    /// Receive what the kernel has for this reader, by way of the loop's buffer.
-    fn receive_ahead(&self) {
-        let Some(socket) = self.socket() else { return };
-        self.hub.with_scratch(|scratch| {
-            let count = socket.receive(scratch);
-            self.inbound.feed(&scratch[..count]);
-        });
+    /// The socket, if it has bytes that were offered and nothing is kept that comes before them. The offer is for whoever
+    /// comes.
+    #[inline]
+    pub(super) fn offered(&self) -> Option<&Rc<Stream>> {
+        let socket = self.plain().filter(|socket| socket.take_offer() && !self.inbound.has_ended())?;
+        if self.inbound.is_empty() {
+            return Some(socket);
+        }
+        self.receive_more(socket);
+        None
     }
 
-    fn socket(&self) -> Option<Rc<Stream>> {
-        self.socket.borrow().clone()
+    /// Receive what comes behind what is kept: a reader that needs more than there is would else be offered the same bytes
+    /// again, and for ever.
+    #[cold]
+    #[inline(never)]
+    fn receive_more(&self, socket: &Rc<Stream>) {
+        self.receive(socket, |_| (0, ()));
+    }
+
+    /// Receive into the loop's buffer and let `take` have it; what it did not take is kept. None if nothing came.
+    #[inline]
+    pub(super) fn receive<R>(
+        &self,
+        socket: &Rc<Stream>,
+        take: impl FnOnce(&[u8]) -> (usize, R),
+    ) -> Option<R> {
+        self.hub.with_scratch(|scratch| {
+            let count = socket.receive(scratch);
+            if count == 0 {
+                return None;
+            }
+            let (taken, result) = take(&scratch[..count]);
+            if taken < count {
+                self.inbound.feed(&scratch[taken..count]);
+            }
+            Some(result)
+        })
+    }
+
+    /// Be told when there is more to read.
+    #[inline]
+    fn wait(&self, cx: &Context<'_>) {
+        let refused = match self.plain() {
+            Some(socket) => socket.offer_to(cx.waker().clone()).is_err(),
+            None => true,
+        };
+        if refused {
+            self.inbound.wait(cx);
+        }
+    }
+
+    pub(super) fn wake_reader(&self) {
+        if let Some(socket) = self.plain() {
+            socket.wake_reader();
+        }
+        self.inbound.wake();
     }
 
     /// Until the kernel has taken all that was written.
@@ -152,17 +221,25 @@ impl Connection {
     }
 
     /// Have the transport read or pause as the buffer demands.
+    #[inline]
     pub(super) fn keep_up(&self) {
-        let Some(paused) = self.inbound.pause_changed() else { return };
+        if let Some(paused) = self.inbound.pause_changed() {
+            self.pause(paused);
+        }
+    }
+
+    #[cold]
+    fn pause(&self, paused: bool) {
         let Some(channel) = self.channel() else { return };
         if paused { channel.pause_reading() } else { channel.resume_reading() }
     }
 
     fn end(&self, error: Option<&io::Error>) {
-        let (channel, socket) = (self.channel.take(), self.socket.take());
         self.inbound.end(error);
+        self.wake_reader();
+        self.plain.set(false);
         self.outbound.lose(error);
-        drop((channel, socket, self.client.take()));
+        drop((self.layer.take(), self.client.take()));
     }
 }
 
@@ -183,19 +260,16 @@ impl Endpoint for Connection {
 impl Protocol for Connection {
     fn connection_made(&self) {}
 
-    /// A reader that waits is woken and receives by itself, into memory of its own. Should it not come before the
-    /// kernel tells of these bytes again, they are read ahead for whoever reads next.
+    /// A reader that waits was offered these bytes, to receive by itself into memory of its own. It has not come before
+    /// the kernel told of them again, or nobody waits: they are read ahead for whoever reads next.
     fn data_ready(&self, recv: Recv<'_>) -> Received {
-        if self.socket.borrow().is_some() && self.inbound.offer() {
-            return Received::Nothing;
-        }
         let received = self.hub.with_scratch(|scratch| {
             let received = recv(scratch)?;
             self.inbound.feed(&scratch[..received]);
             Ok(received)
         });
         if received.as_ref().is_ok_and(|received| *received > 0) {
-            self.inbound.wake();
+            self.wake_reader();
             self.keep_up();
         }
         Received::from_io(received)
@@ -204,6 +278,7 @@ impl Protocol for Connection {
     /// Keeps the connection open: the writer decides when it has said all.
     fn eof_received(&self) -> bool {
         self.inbound.end(None);
+        self.wake_reader();
         true
     }
 
@@ -225,6 +300,10 @@ impl Protocol for Connection {
 
     fn abandon(&self) {
         self.end(Some(&io::Error::other("the event loop of this connection has ended")));
+        // The handles may live on, and the socket with them: its descriptor does not.
+        if let Some(stream) = self.stream.get() {
+            stream.discard();
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use velodrome_engine::streams::read::Read;
 
 use super::connection::same_error;
 use super::error::ReadError;
+use super::wanted::Wanted;
 use crate::waiting::Waiter;
 
 /// asyncio's default: the longest line, and half of what is buffered before the transport stops reading.
@@ -25,17 +26,7 @@ pub(super) struct Inbound {
     starving: Cell<bool>,
     /// The transport was told to pause.
     paused: Cell<bool>,
-    /// Whether a reader waits, which had better receive by itself.
-    offers: Cell<Offer>,
     waiter: Waiter,
-}
-
-/// Bytes that wait in the kernel are offered to a reader once; then they are read ahead.
-#[derive(Copy, Clone, PartialEq, Eq)]
-enum Offer {
-    Unwanted,
-    Welcome,
-    Made,
 }
 
 impl Default for Inbound {
@@ -47,36 +38,33 @@ impl Default for Inbound {
             error: RefCell::default(),
             starving: Cell::new(false),
             paused: Cell::new(false),
-            offers: Cell::new(Offer::Unwanted),
             waiter: Waiter::default(),
         }
     }
 }
 
 impl Inbound {
-    /// Offer what the kernel has to a reader that waits for it. False if there is none.
-    pub(super) fn offer(&self) -> bool {
-        let welcome = self.offers.get() == Offer::Welcome;
-        if welcome {
-            self.offers.set(Offer::Made);
-            self.waiter.wake();
-        }
-        welcome
-    }
-
-    /// Whether an offer stands: nothing was read ahead since it was made. It is for whoever comes.
-    pub(super) fn take_offer(&self) -> bool {
-        self.offers.replace(Offer::Unwanted) == Offer::Made && !self.ended.get()
-    }
-
     pub(super) fn feed(&self, bytes: &[u8]) {
         self.buffer.borrow_mut().feed(bytes);
-        self.offers.set(Offer::Unwanted);
         self.starving.set(false);
     }
 
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.get()
+    }
+
+    #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.buffer.borrow().is_empty()
+    }
+
+    pub(super) fn limit(&self) -> usize {
+        self.limit.get()
+    }
+
+    /// Be woken when there is more to read.
+    pub(super) fn wait(&self, cx: &Context<'_>) {
+        self.waiter.wait(cx);
     }
 
     pub(super) fn wake(&self) {
@@ -109,36 +97,29 @@ impl Inbound {
         (self.paused.replace(pause) != pause).then_some(pause)
     }
 
-    /// What `attempt` makes of the buffer. What was received before an error can still be read; what the end cut short
+    /// What `wanted` makes of the buffer. What was received before an error can still be read; what the end cut short
     /// is `expected` bytes long.
     pub(super) fn poll(
         &self,
-        cx: &Context<'_>,
-        attempt: impl FnOnce(&mut ByteBuffer, usize, bool) -> Read,
+        wanted: &mut impl Wanted,
         expected: Option<usize>,
     ) -> Poll<Result<Vec<u8>, ReadError>> {
-        if let Some(error) = self.error() {
-            // Not told that it ended: an error is no end, and leaves what is incomplete where it is.
-            return Poll::Ready(match self.try_read(attempt, false) {
-                Read::NeedMore => Err(error.into()),
-                read => conclude(read, expected),
-            });
-        }
-        match self.try_read(attempt, self.ended.get()) {
-            Read::NeedMore => {
-                self.wait(cx);
+        let error = if self.ended.get() { self.error() } else { None };
+        // Not told that it ended by an error, which is no end, and leaves what is incomplete where it is.
+        let ended = self.ended.get() && error.is_none();
+        self.starving.set(false);
+        match (wanted.attempt(&mut self.buffer.borrow_mut(), self.limit.get(), ended), error) {
+            (Read::NeedMore, Some(error)) => Poll::Ready(Err(error.into())),
+            (Read::NeedMore, None) => {
+                self.starving.set(true);
                 Poll::Pending
             }
-            read => Poll::Ready(conclude(read, expected)),
+            (read, _) => Poll::Ready(conclude(read, expected)),
         }
     }
 
-    /// Wait until there is something, and let `take` say how much of it it took; it is not called at the end.
-    pub(super) fn poll_take(
-        &self,
-        cx: &Context<'_>,
-        take: impl FnOnce(&[u8]) -> usize,
-    ) -> Poll<io::Result<()>> {
+    /// Until there is something; `take` says how much of it it took, and is not called at the end.
+    pub(super) fn poll_take(&self, take: impl FnOnce(&[u8]) -> usize) -> Poll<io::Result<()>> {
         let mut buffer = self.buffer.borrow_mut();
         if !buffer.is_empty() {
             self.starving.set(false);
@@ -146,25 +127,11 @@ impl Inbound {
             buffer.consume(taken);
             return Poll::Ready(Ok(()));
         }
-        if let Some(error) = self.error() {
-            return Poll::Ready(Err(error));
-        }
         if self.ended.get() {
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(self.error().map_or(Ok(()), Err));
         }
-        self.wait(cx);
-        Poll::Pending
-    }
-
-    fn wait(&self, cx: &Context<'_>) {
         self.starving.set(true);
-        self.offers.set(Offer::Welcome);
-        self.waiter.wait(cx);
-    }
-
-    fn try_read(&self, attempt: impl FnOnce(&mut ByteBuffer, usize, bool) -> Read, ended: bool) -> Read {
-        self.starving.set(false);
-        attempt(&mut self.buffer.borrow_mut(), self.limit.get(), ended)
+        Poll::Pending
     }
 
     fn error(&self) -> Option<io::Error> {
@@ -179,26 +146,5 @@ fn conclude(read: Read, expected: Option<usize>) -> Result<Vec<u8>, ReadError> {
         Read::TooLong { consumed, overrun } => Err(ReadError::LimitOverrun { consumed, overrun }),
         // Whoever calls has dealt with it; were it not so, the reader would be told that there was no more.
         Read::NeedMore => Err(ReadError::Incomplete { partial: Vec::new(), expected }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::task::Waker;
-
-    use super::*;
-
-    #[test]
-    fn what_waits_in_the_kernel_is_offered_once_to_who_waits_for_it() {
-        let (inbound, cx) = (Inbound::default(), Context::from_waker(Waker::noop()));
-        assert!(!inbound.offer(), "nobody waits");
-        assert!(inbound.poll_take(&cx, <[u8]>::len).is_pending());
-        assert!(inbound.offer());
-        assert!(!inbound.offer(), "a reader that does not come is not waited for");
-        assert!(inbound.take_offer() && !inbound.take_offer());
-        assert!(inbound.poll_take(&cx, <[u8]>::len).is_pending());
-        assert!(inbound.offer());
-        inbound.feed(b"read ahead");
-        assert!(!inbound.take_offer());
     }
 }

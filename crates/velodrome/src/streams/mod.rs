@@ -15,6 +15,7 @@ pub(crate) mod reader;
 #[cfg(feature = "tls")]
 mod securing;
 mod sendfile;
+mod wanted;
 pub(crate) mod writer;
 
 use std::io;

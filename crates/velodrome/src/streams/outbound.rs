@@ -49,7 +49,11 @@ impl Outbound {
     }
 
     /// Until what is buffered is little enough.
+    #[inline]
     pub(super) fn poll_drained(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        if !self.paused.get() && !self.lost.get() && !self.written_late.get() {
+            return Poll::Ready(Ok(()));
+        }
         self.poll_until(!self.paused.get(), cx)
     }
 
@@ -58,6 +62,7 @@ impl Outbound {
         self.poll_until(kept == 0, cx)
     }
 
+    #[cold]
     fn poll_until(&self, done: bool, cx: &Context<'_>) -> Poll<io::Result<()>> {
         self.told()?;
         if self.lost.get() {

@@ -3,12 +3,29 @@
 use std::io;
 use std::task::{Context, Poll};
 
+use super::connection::Connection;
 use super::reader::StreamReader;
 use super::writer::StreamWriter;
 
 /// The most that one write takes, so that a caller with a very large buffer is slowed down like any other: what is not
 /// sent of it has to be copied. As much as the loop reads at once.
 const MOST: usize = 256 * 1024;
+
+impl Connection {
+    /// Wait for bytes, and let `take` say how many of them it took.
+    #[inline]
+    fn poll_take(&self, cx: &Context<'_>, take: impl FnOnce(&[u8]) -> usize) -> Poll<io::Result<()>> {
+        let mut take = Some(take);
+        if let Some(socket) = self.offered() {
+            let taken = self.receive(socket, |bytes| (take.take().map_or(0, |take| take(bytes)), ()));
+            if taken.is_some() {
+                self.keep_up();
+                return Poll::Ready(Ok(()));
+            }
+        }
+        self.poll_kept(cx, |bytes| take.map_or(0, |take| take(bytes)))
+    }
+}
 
 impl StreamReader {
     /// Wait for bytes, and let `take` say how many of them it took. It is not called at the end of the stream.

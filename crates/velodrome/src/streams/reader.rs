@@ -6,10 +6,10 @@ use std::io;
 use std::rc::Rc;
 
 use velodrome_engine::streams::ReadUntil;
-use velodrome_engine::streams::read::{self, Read};
 
 use super::connection::Connection;
 use super::error::ReadError;
+use super::wanted::{Exactly, Line, Until, UpTo};
 
 /// The reading end of a connection: `asyncio.StreamReader`.
 ///
@@ -53,9 +53,7 @@ impl StreamReader {
     /// # Errors
     /// If the connection failed.
     pub async fn read(&mut self, most: usize) -> io::Result<Vec<u8>> {
-        let read =
-            poll_fn(|cx| self.0.poll_read(cx, |buffer, _, ended| read::some(buffer, most, ended), None));
-        Ok(read.await?)
+        poll_fn(|cx| self.0.poll_read(cx, &mut UpTo(most), None).map_err(io::Error::from)).await
     }
 
     /// As many bytes as `buffer` has room for, as soon as there is one; 0 at the end of the stream, and if there is no
@@ -128,12 +126,8 @@ impl StreamReader {
     /// [`ReadError::LimitOverrun`] if the line is longer than the limit; what is known of it is dropped. Or if the
     /// connection failed.
     pub async fn readline(&mut self) -> Result<Vec<u8>, ReadError> {
-        let mut search = ReadUntil::line();
-        poll_fn(|cx| {
-            let attempt = |buffer: &mut _, limit, ended| read::line(buffer, &mut search, limit, ended);
-            self.0.poll_read(cx, attempt, None)
-        })
-        .await
+        let mut line = Line(ReadUntil::line());
+        poll_fn(|cx| self.0.poll_read(cx, &mut line, None)).await
     }
 
     /// Exactly `count` bytes. No limit applies.
@@ -154,11 +148,7 @@ impl StreamReader {
     /// # Errors
     /// [`ReadError::Incomplete`] if the stream ends before, with what there was. Or if the connection failed.
     pub async fn readexactly(&mut self, count: usize) -> Result<Vec<u8>, ReadError> {
-        poll_fn(|cx| {
-            let attempt = |buffer: &mut _, _, ended| read::exactly(buffer, count, ended);
-            self.0.poll_read(cx, attempt, Some(count))
-        })
-        .await
+        poll_fn(|cx| self.0.poll_read(cx, &mut Exactly(count), Some(count))).await
     }
 
     /// Everything up to `separator`, with it.
@@ -179,13 +169,8 @@ impl StreamReader {
     /// [`ReadError::Incomplete`] if the stream ends before. [`ReadError::Separator`] if it is empty. Or if the
     /// connection failed.
     pub async fn readuntil(&mut self, separator: &[u8]) -> Result<Vec<u8>, ReadError> {
-        let mut search = ReadUntil::new([separator]).map_err(ReadError::Separator)?;
-        poll_fn(|cx| {
-            let attempt =
-                |buffer: &mut _, limit, ended| -> Read { read::until(buffer, &mut search, limit, ended) };
-            self.0.poll_read(cx, attempt, None)
-        })
-        .await
+        let mut until = Until(ReadUntil::new([separator]).map_err(ReadError::Separator)?);
+        poll_fn(|cx| self.0.poll_read(cx, &mut until, None)).await
     }
 
     /// Whether the stream has ended and everything was read.

@@ -1,8 +1,18 @@
 //! What a layer of encryption needs of a connection that it comes to lie under.
 
+use std::rc::Rc;
+
 use super::connection::Connection;
+use crate::channel::Channel;
 
 impl Connection {
+    /// Carry the bytes by `layer`, from now on. A reader that waits at the socket waits here then.
+    pub(crate) fn attach_layer(&self, layer: Rc<dyn Channel>) {
+        self.layer.replace(Some(layer));
+        self.wake_reader();
+        self.plain.set(false);
+    }
+
     /// All that has arrived and was not read: to the layer it is ciphertext.
     pub(crate) fn take_unread(&self) -> Vec<u8> {
         let unread = self.inbound.buffer.borrow_mut().take(usize::MAX);

@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use velodrome_engine::sys;
 use velodrome_engine::transport::stream::Refused;
+use velodrome_engine::transport::write_queue::Chunk;
 
 use super::connection::Connection;
 use crate::channel::{self, Channel};
@@ -56,7 +57,11 @@ impl StreamWriter {
     /// ```
     pub fn write(&self, data: impl AsRef<[u8]>) {
         let data = data.as_ref();
-        self.tell(|channel| channel.write(data));
+        let written = match self.0.plain() {
+            Some(socket) => socket.write(data, || Chunk::Owned(data.to_vec())),
+            None => self.0.channel().map_or(Ok(()), |channel| channel.write(data)),
+        };
+        self.note(written);
     }
 
     /// Send several pieces, with as few system calls as may be.
@@ -74,13 +79,12 @@ impl StreamWriter {
     /// ```
     pub fn writelines<D: AsRef<[u8]>>(&self, pieces: impl IntoIterator<Item = D>) {
         let mut pieces = pieces.into_iter().map(|piece| piece.as_ref().to_vec());
-        self.tell(|channel| channel.write_all(&mut pieces));
+        self.note(self.0.channel().map_or(Ok(()), |channel| channel.write_all(&mut pieces)));
     }
 
-    fn tell(&self, write: impl FnOnce(Rc<dyn Channel>) -> Result<(), Refused>) {
-        if let Some(channel) = self.0.channel()
-            && write(channel) == Err(Refused::AfterEof)
-        {
+    #[inline]
+    fn note(&self, written: Result<(), Refused>) {
+        if written == Err(Refused::AfterEof) {
             self.0.outbound.note_late_write();
         }
     }

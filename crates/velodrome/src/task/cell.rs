@@ -37,7 +37,7 @@ use std::pin::Pin;
 use std::ptr::{self, NonNull};
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
-use velodrome_engine::ready::{Runnable, RunnableVTable, SendRunnable, Words};
+use velodrome_engine::ready::{Runnable, RunnableVTable, SendRunnable, Turns, Words};
 
 use super::error::Ending;
 use super::head::{BIAS, Door, Head, State};
@@ -349,6 +349,18 @@ static ARRIVAL: RunnableVTable = RunnableVTable {
     visit: |_, _| {},
 };
 
+/// A wake-up in the queue of the task's own loop, with the count of a waker: the turn that it would ask for.
+static WOKEN: RunnableVTable = RunnableVTable {
+    // SAFETY: the engine gave a waker's count to the words, by `TURNS`.
+    run: |words: Words| unsafe { take_turn(words[0]) },
+    // SAFETY: as above.
+    drop: |words: Words| unsafe { drop_waker(words[0]) },
+    visit: |_, _| {},
+};
+
+// SAFETY: WOKEN takes over the count of a waker whose data is its first word, and wakes the task if it cannot run it.
+pub(crate) static TURNS: Turns = unsafe { Turns::new(&WAKER, &WOKEN) };
+
 static WAKER: RawWakerVTable = RawWakerVTable::new(clone_waker, wake, wake_by_ref, drop_waker);
 
 unsafe fn clone_waker(data: *const ()) -> RawWaker {
@@ -429,6 +441,22 @@ unsafe fn send(data: *const ()) {
                 drop(door.push(SendRunnable::from_raw(&ARRIVAL, words)));
             }
             _ => drop_waker(data),
+        }
+    }
+}
+
+unsafe fn take_turn(data: *mut ()) {
+    // SAFETY: the count came with the words. On the loop's thread, while somebody holds the task there, it becomes a
+    // TaskRef's; elsewhere, and afterwards, it is an ordinary wake-up.
+    unsafe {
+        let head = &*data.cast::<Head>();
+        if !head.counts_here() {
+            return wake(data);
+        }
+        head.wakers.set(head.wakers.get() - 1);
+        let task = local_ref(data);
+        if head.mark_woken() {
+            task.run();
         }
     }
 }

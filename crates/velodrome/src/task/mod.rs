@@ -17,7 +17,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use self::cell::Typed;
-pub(crate) use self::cell::{TaskRef, caught, discard};
+pub(crate) use self::cell::{TURNS, TaskRef, caught, discard};
 use self::error::{Ending, TaskError};
 pub(crate) use self::head::Door;
 use crate::local;

@@ -221,7 +221,7 @@ impl StreamWriter {
         let stream = self.open_channel()?.plain().ok_or_else(encrypted)?;
         let connection = Rc::clone(&self.0);
         let layer = Layer::new(stream, tls.session()?, Rc::clone(&connection) as Rc<_>);
-        connection.attach(Rc::clone(&layer) as Rc<_>);
+        connection.attach_layer(Rc::clone(&layer) as Rc<_>);
         let shaking = Shaking(Some(Rc::clone(&layer)));
         layer.begin(&connection.take_unread());
         shaking.shake(&layer).await

@@ -13,10 +13,11 @@
 mod kind;
 mod writing;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
+use std::task::Waker;
 
 pub use self::kind::Kind;
 use super::flow_control::FlowControl;
@@ -70,7 +71,8 @@ pub struct Stream {
     kind: Kind,
     descriptor: RefCell<Option<Descriptor>>,
     protocol: RefCell<Option<Rc<dyn Protocol>>>,
-    registration: RefCell<Option<Rc<Registration>>>,
+    /// Set by `start`, and of no use any more when it is deregistered.
+    registration: OnceCell<Rc<Registration>>,
     queue: RefCell<WriteQueue>,
     flow: RefCell<FlowControl>,
     error: Cell<Option<io::Error>>,
@@ -84,7 +86,7 @@ pub struct Stream {
     lost: Cell<usize>,
     /// Reading was stopped by the user.
     paused: Cell<bool>,
-    /// Reading began (after `connection_made`), and the peer has not ended it.
+    /// Reading began (after `connection_made`), the peer has not ended it, and there is a descriptor.
     reading: Cell<bool>,
     /// write_eof was called.
     eof: Cell<bool>,
@@ -119,7 +121,7 @@ impl Stream {
             kind,
             descriptor: RefCell::new(Some(descriptor)),
             protocol: RefCell::new(Some(protocol)),
-            registration: RefCell::default(),
+            registration: OnceCell::new(),
             queue: RefCell::new(WriteQueue::new()),
             flow: RefCell::new(FlowControl::new()),
             error: Cell::default(),
@@ -146,7 +148,8 @@ impl Stream {
     pub fn start(self: &Rc<Self>) -> io::Result<()> {
         let source: Rc<dyn Source> = Rc::clone(self) as Rc<dyn Source>;
         let registration = self.hub.reactor.register(self.fd, source, Interest::NONE)?;
-        self.registration.replace(Some(registration));
+        // Whoever starts a transport twice is told that somebody listens already.
+        let _ = self.registration.set(registration);
         self.queue_callback(OPEN);
         Ok(())
     }
@@ -167,7 +170,35 @@ impl Stream {
     /// that is lost tells nobody any more.
     pub fn set_protocol(&self, protocol: Rc<dyn Protocol>) {
         if !self.is_closed() {
+            self.wake_reader();
             drop(self.protocol.replace(Some(protocol)));
+        }
+    }
+
+    /// When there are bytes to receive, let `waker` have its turn in the place of [`Protocol::data_ready`]; once. Who is
+    /// woken takes the offer, and receives by itself. If it does not come before the bytes are announced again, the
+    /// protocol hears of them. It is woken besides when the transport or its protocol comes to an end.
+    ///
+    /// # Errors
+    /// As [`Registration::offer_to`], which also says what is given back.
+    #[inline]
+    pub fn offer_to(&self, waker: Waker) -> Result<Option<Waker>, Waker> {
+        match self.registration.get() {
+            Some(registration) => registration.offer_to(waker),
+            None => Err(waker),
+        }
+    }
+
+    /// Whether bytes have been offered since [`Self::offer_to`]. From now on the protocol is told of any.
+    #[inline]
+    pub fn take_offer(&self) -> bool {
+        self.registration.get().is_some_and(|registration| registration.take_offer())
+    }
+
+    /// Let who waits for an offer have its turn now: there will be none, or there is something else to know.
+    pub fn wake_reader(&self) {
+        if let Some(reader) = self.registration.get().and_then(|registration| registration.take_reader()) {
+            self.hub.ready.push_waker(reader);
         }
     }
 
@@ -269,7 +300,7 @@ impl Stream {
         self.blocked.set(false);
         self.error.set(error);
         if let Some(registration) = self.registration() {
-            let _ = self.hub.reactor.set_interest_now(&registration, Interest::NONE);
+            let _ = self.hub.reactor.set_interest_now(registration, Interest::NONE);
         }
         if let Some(protocol) = self.protocol() {
             protocol.losing(cause);
@@ -285,7 +316,7 @@ impl Stream {
             protocol.connection_lost(self.error.take());
         }
         self.protocol.replace(None);
-        self.descriptor.replace(None);
+        self.let_go();
         self.pending.set(self.pending.get() - 1);
         if let Some(protocol) = protocol {
             self.hold(&*protocol);
@@ -295,7 +326,7 @@ impl Stream {
     /// Forget the descriptor without closing it: somebody else closed it, and its number may be a stranger's by now.
     pub fn forget_descriptor(&self) {
         self.deregister();
-        if let Some(Descriptor::Owned(fd)) = self.descriptor.replace(None) {
+        if let Some(Descriptor::Owned(fd)) = self.let_go() {
             let _ = std::os::fd::IntoRawFd::into_raw_fd(fd);
         }
     }
@@ -308,7 +339,12 @@ impl Stream {
         self.deregister();
         drop(self.take_queue());
         self.protocol.replace(None);
-        self.descriptor.replace(None);
+        self.let_go();
+    }
+
+    fn let_go(&self) -> Option<Descriptor> {
+        self.reading.set(false);
+        self.descriptor.replace(None)
     }
 
     /// Listen to the descriptor no more, because its owner is about to close it.
@@ -317,8 +353,9 @@ impl Stream {
     }
 
     fn deregister(&self) {
-        if let Some(registration) = self.registration.take() {
-            drop(self.hub.reactor.deregister(&registration));
+        if let Some(registration) = self.registration() {
+            drop(self.hub.reactor.deregister(registration));
+            self.wake_reader();
         }
     }
 
@@ -343,7 +380,7 @@ impl Stream {
         self.pending.set(self.pending.get() - 1);
         let Some(protocol) = self.protocol() else { return };
         protocol.connection_made();
-        self.reading.set(true);
+        self.reading.set(!self.is_closed());
         self.update_interest();
         self.hold(&*protocol);
     }
@@ -362,9 +399,10 @@ impl Stream {
     /// Receive into `buffer` by the protocol's own leave, in place of the receive that [`Protocol::data_ready`] offered
     /// and it did not make. How much came; 0 if nothing did, and then the protocol has been told what befell the
     /// connection, or will be told when there is something.
+    #[inline]
     pub fn receive(self: &Rc<Self>, buffer: &mut [u8]) -> usize {
         // What had come before the connection was closed belongs to the reader, as long as there is a descriptor.
-        if buffer.is_empty() || !self.reading.get() || self.is_closed() {
+        if buffer.is_empty() || !self.reading.get() {
             return 0;
         }
         match self.recv(buffer) {
@@ -409,7 +447,7 @@ impl Stream {
             self.hold(&*protocol);
         }
         let Some(registration) = self.registration() else { return };
-        if let Err(error) = self.hub.reactor.set_interest(&registration, self.interest()) {
+        if let Err(error) = self.hub.reactor.set_interest(registration, self.interest()) {
             self.fail(error, "Fatal error: the kernel will not watch this descriptor");
         }
     }
@@ -422,8 +460,8 @@ impl Stream {
         self.protocol.borrow().clone()
     }
 
-    fn registration(&self) -> Option<Rc<Registration>> {
-        self.registration.borrow().clone()
+    fn registration(&self) -> Option<&Rc<Registration>> {
+        self.registration.get().filter(|registration| registration.is_registered())
     }
 }
 
@@ -450,7 +488,9 @@ impl Source for Stream {
     }
 
     fn abandon(&self) {
-        self.registration.replace(None);
+        // Nothing is queued any more.
+        let reader = self.registration.get().and_then(|registration| registration.take_reader());
+        reader.into_iter().for_each(Waker::wake);
         if let Some(protocol) = self.protocol.take() {
             protocol.abandon();
         }

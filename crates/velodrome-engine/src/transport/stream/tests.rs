@@ -2,6 +2,9 @@
 
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Wake;
 
 use super::*;
 use crate::sys;
@@ -45,8 +48,46 @@ fn what_had_come_may_be_received_until_the_descriptor_is_gone() {
     stream.close();
     assert_eq!((stream.receive(&mut buffer), &buffer[..4]), (4, &b"late"[..]));
     world.settle();
+    world.script.feed(FD, b"a stranger's");
     assert_eq!(stream.receive(&mut buffer), 0);
     assert_eq!(told.log.take(), ["losing by Caller", "lost"]);
+}
+
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn who_waits_for_an_offer_is_woken_when_there_will_be_none() {
+    let world = World::new();
+    let (stream, told) = Recorder::over(&world, FD);
+    world.settle();
+    let woken = Arc::new(Woken::default());
+    let waits = || stream.offer_to(Waker::from(Arc::clone(&woken))).is_ok();
+    let was_woken = || woken.0.swap(false, Ordering::Relaxed);
+    assert!(waits());
+    stream.set_protocol(told.clone());
+    world.settle();
+    assert!(was_woken() && waits(), "somebody else is told of what comes");
+    stream.close();
+    world.settle();
+    assert!(was_woken() && !waits());
+}
+
+#[test]
+fn who_waits_for_an_offer_hears_that_the_loop_is_gone() {
+    let world = World::new();
+    let (stream, _told) = Recorder::over(&world, FD);
+    world.settle();
+    let woken = Arc::new(Woken::default());
+    stream.offer_to(Waker::from(Arc::clone(&woken))).unwrap();
+    world.engine.close();
+    assert!(woken.0.load(Ordering::Relaxed));
 }
 
 #[test]
@@ -420,7 +461,14 @@ fn a_forgotten_descriptor_is_left_to_its_new_owner() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let fd = ours.as_raw_fd();
     let (stream, told) = Recorder::open(&world, Descriptor::Owned(ours.into()));
+    // As if it were forgotten before it was open.
+    world.hub().ready.push(Runnable::from_rc(Rc::clone(&stream), OPEN));
+    stream.pending.set(1);
     stream.forget_descriptor();
+    world.settle();
+    assert_eq!(told.log.take(), ["made"]);
+    world.script.feed(fd, b"a stranger's");
+    assert_eq!(stream.receive(&mut [0; 8]), 0);
     assert!(world.hub().reactor.is_empty());
     stream.abort(None);
     world.settle();

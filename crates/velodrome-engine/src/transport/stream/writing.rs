@@ -267,7 +267,7 @@ impl Stream {
         if self.blocked.replace(false)
             && let Some(registration) = self.registration()
         {
-            let _ = self.hub.reactor.set_interest_now(&registration, self.interest());
+            let _ = self.hub.reactor.set_interest_now(registration, self.interest());
         }
     }
 
