@@ -229,12 +229,15 @@ loom:  ## every interleaving of what threads share, by loom
 	$(call say,loom)
 	RUSTFLAGS='--cfg loom' cargo test --release --target-dir '$(TARGET)/loom' -p velodrome-engine -p velodrome --lib model
 
+SANITIZED = --target x86_64-unknown-linux-gnu --target-dir '$(TARGET)/sanitize' \
+	-p velodrome-engine -p velodrome --all-features
+
 # Leaks are looked for as well: on this target AddressSanitizer brings LeakSanitizer along.
 .PHONY: sanitize
 sanitize:  ## the tests of engine and Rust face under AddressSanitizer (needs the nightly toolchain)
 	$(call say,AddressSanitizer)
-	RUSTFLAGS='-Zsanitizer=address' cargo +nightly test --target x86_64-unknown-linux-gnu \
-		--target-dir '$(TARGET)/sanitize' -p velodrome-engine -p velodrome --lib --tests $(ARGS)
+	RUSTFLAGS='-Zsanitizer=address' cargo +nightly build $(SANITIZED) --examples
+	RUSTFLAGS='-Zsanitizer=address' cargo +nightly test $(SANITIZED) --lib --tests $(ARGS)
 
 .PHONY: bench-rust
 bench-rust:  ## the Rust face against tokio, compio and smol; ARGS=--write into RESULTS.md and its README
