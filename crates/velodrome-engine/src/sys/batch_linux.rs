@@ -70,13 +70,15 @@ fn sender(address: &MaybeUninit<sockaddr_storage>, length: socklen_t) -> Peer {
 pub(super) fn send(fd: BorrowedFd<'_>, datagrams: &[Outgoing<'_>]) -> io::Result<usize> {
     let mut rows = [iovec { iov_base: ptr::null_mut(), iov_len: 0 }; BATCH];
     let mut headers: [mmsghdr; BATCH] = std::array::from_fn(|_| header());
+    let mut addresses = [const { None::<SocketAddrAny> }; BATCH];
+    let parts = datagrams.iter().zip(&mut rows).zip(&mut headers).zip(&mut addresses);
     let mut count: c_uint = 0;
-    for (((data, to), row), header) in datagrams.iter().zip(&mut rows).zip(&mut headers) {
+    for ((((data, to), row), header), address) in parts {
         *row = iovec { iov_base: data.as_ptr().cast_mut().cast(), iov_len: data.len() };
         header.msg_hdr.msg_iov = row;
         header.msg_hdr.msg_iovlen = 1;
         if let Some(to) = to {
-            let address = to.sockaddr()?;
+            let address = address.insert(to.sockaddr()?);
             header.msg_hdr.msg_name = address.as_ptr().cast_mut().cast();
             header.msg_hdr.msg_namelen = address.addr_len();
         }
@@ -84,7 +86,7 @@ pub(super) fn send(fd: BorrowedFd<'_>, datagrams: &[Outgoing<'_>]) -> io::Result
     }
     // A send to a closed peer is an error, not a signal, whatever the process does about SIGPIPE.
     let flags = libc::MSG_NOSIGNAL;
-    // SAFETY: the first `count` headers point to the bytes and addresses of `datagrams`, which live until the call
+    // SAFETY: the first `count` headers point to the bytes of `datagrams` and into `addresses`, which live until the call
     // returns and which the kernel only reads.
     again(|| unsafe { libc::sendmmsg(fd.as_raw_fd(), headers.as_mut_ptr(), count, flags as _) })
 }

@@ -113,10 +113,14 @@ pub fn send_to(fd: RawFd, buf: &[u8], peer: Option<&Peer>) -> io::Result<usize> 
     let fd = lend(fd)?;
     match peer {
         None => retry(|| rustix::net::send(fd, buf, native::SEND_FLAGS)),
-        Some(peer) => {
-            let address = peer.sockaddr()?;
-            retry(|| rustix::net::sendto(fd, buf, native::SEND_FLAGS, address))
-        }
+        Some(peer) => match peer.as_socket_addr() {
+            // Spelled in the call, in the 16 or 28 bytes of its family and not in room for any.
+            Some(address) => retry(|| rustix::net::sendto(fd, buf, native::SEND_FLAGS, &address)),
+            None => {
+                let address = peer.sockaddr()?;
+                retry(|| rustix::net::sendto(fd, buf, native::SEND_FLAGS, &address))
+            }
+        },
     }
 }
 

@@ -1,7 +1,7 @@
-//! The address of one end of a socket, as the kernel spells it.
+//! The address of one end of a socket.
 //!
-//! It is kept undecoded: most programs never look at a peer's address, and `accept` has it already. Decoding waits
-//! for the question.
+//! Every connection keeps its peer's, which most programs never look at; so it is small where it can be. The kernel's
+//! form has room for any family, 128 bytes and a length: that is kept, apart, only of what is no internet address.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -20,7 +20,14 @@ const UNIX_NAME_OFFSET: usize = 2;
 
 /// An address of any family, or none at all: the other end of a Unix socketpair has no name.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Peer(Option<SocketAddrAny>);
+pub struct Peer(Address);
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Address {
+    Nobody,
+    Internet(SocketAddr),
+    Other(Box<SocketAddrAny>),
+}
 
 impl Peer {
     /// A Unix address: a path, or an abstract name where the first byte is zero (Linux only), or unnamed if empty.
@@ -30,27 +37,45 @@ impl Peer {
             [0, name @ ..] => native::abstract_unix(name)?,
             path => SocketAddrUnix::new(OsStr::from_bytes(path))?,
         };
-        Ok(Self(Some(address.into())))
+        Ok(Self(Address::Other(Box::new(address.into()))))
     }
 
     /// What a system call said; some kernels say nothing about a peer without a name.
+    #[inline]
     pub(super) fn from_kernel(address: Option<SocketAddrAny>) -> Self {
-        Self(address)
+        let Some(address) = address else { return Self(Address::Nobody) };
+        Self(match address.address_family() {
+            // One that is too short for its family is none; no kernel says such a thing.
+            AddressFamily::INET | AddressFamily::INET6 => {
+                SocketAddr::try_from(address).map_or(Address::Nobody, Address::Internet)
+            }
+            _ => Address::Other(Box::new(address)),
+        })
     }
 
     /// The form in which system calls take it.
-    pub(super) fn sockaddr(&self) -> io::Result<&SocketAddrAny> {
-        self.0.as_ref().ok_or_else(|| Errno::DESTADDRREQ.into())
+    pub(super) fn sockaddr(&self) -> io::Result<SocketAddrAny> {
+        match &self.0 {
+            Address::Nobody => Err(Errno::DESTADDRREQ.into()),
+            Address::Internet(address) => Ok((*address).into()),
+            Address::Other(address) => Ok(SocketAddrAny::clone(address)),
+        }
     }
 
     /// The address family; `UNSPEC` if there is no address.
     pub fn family(&self) -> AddressFamily {
-        self.0.as_ref().map_or(AddressFamily::UNSPEC, SocketAddrAny::address_family)
+        match &self.0 {
+            Address::Nobody => AddressFamily::UNSPEC,
+            Address::Internet(SocketAddr::V4(_)) => AddressFamily::INET,
+            Address::Internet(SocketAddr::V6(_)) => AddressFamily::INET6,
+            Address::Other(address) => address.address_family(),
+        }
     }
 
     /// The internet address, if it is one.
+    #[inline]
     pub fn as_socket_addr(&self) -> Option<SocketAddr> {
-        SocketAddr::try_from(self.0.clone()?).ok()
+        if let Address::Internet(address) = self.0 { Some(address) } else { None }
     }
 
     /// A Unix address as bytes in the form of [`Peer::unix`]; `None` if the family is another.
@@ -58,7 +83,10 @@ impl Peer {
     /// Read here and not by rustix, which (1.1) gives an unnamed socket a name of one zero, and stops the program
     /// over a path of 108 bytes: the kernel counts a zero behind it that the structure has no place for.
     pub fn unix_path(&self) -> Option<&[u8]> {
-        let address = self.0.as_ref().filter(|address| address.address_family() == AddressFamily::UNIX)?;
+        let Address::Other(address) = &self.0 else { return None };
+        if address.address_family() != AddressFamily::UNIX {
+            return None;
+        }
         let name = bytes(address).get(UNIX_NAME_OFFSET..).unwrap_or_default();
         if native::ABSTRACT_NAMES && name.first() == Some(&0) {
             return Some(name);
@@ -77,7 +105,7 @@ impl Peer {
     }
 
     fn as_v6(&self) -> Option<SocketAddrV6> {
-        SocketAddrV6::try_from(self.0.clone()?).ok()
+        if let Address::Internet(SocketAddr::V6(address)) = self.0 { Some(address) } else { None }
     }
 }
 
@@ -91,7 +119,7 @@ fn bytes(address: &SocketAddrAny) -> &[u8] {
 
 impl From<SocketAddr> for Peer {
     fn from(address: SocketAddr) -> Self {
-        Self(Some(address.into()))
+        Self(Address::Internet(address))
     }
 }
 
@@ -118,7 +146,18 @@ mod tests {
             let peer = Peer::from(address);
             assert_eq!(peer.as_socket_addr(), Some(address));
             assert_eq!(peer.unix_path(), None);
+            assert_eq!(told_by_kernel(&peer), peer);
         }
+    }
+
+    /// The peer that a system call would tell of.
+    fn told_by_kernel(peer: &Peer) -> Peer {
+        Peer::from_kernel(Some(peer.sockaddr().unwrap()))
+    }
+
+    #[test]
+    fn an_address_that_every_connection_keeps_is_small() {
+        assert_eq!((size_of::<Peer>(), size_of::<Option<Peer>>()), (32, 32));
     }
 
     #[test]
@@ -127,7 +166,7 @@ mod tests {
         let peer = Peer::from(SocketAddr::V6(address));
         assert_eq!((peer.flowinfo(), peer.scope_id()), (Some(5), Some(7)));
         assert_eq!(peer.as_socket_addr(), Some(SocketAddr::V6(address)));
-        assert_eq!(peer.family(), AddressFamily::INET6);
+        assert_eq!((peer.family(), told_by_kernel(&peer)), (AddressFamily::INET6, peer));
         assert_eq!(Peer::unix(b"/tmp/x").unwrap().scope_id(), None);
     }
 
@@ -141,6 +180,7 @@ mod tests {
             assert_eq!(peer.unix_path(), Some(name));
             assert_eq!(peer.family(), AddressFamily::UNIX);
             assert_eq!(peer.as_socket_addr(), None);
+            assert_eq!(told_by_kernel(&peer), peer);
         }
     }
 

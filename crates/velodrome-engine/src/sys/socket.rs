@@ -21,7 +21,7 @@ pub fn socketpair() -> io::Result<(OwnedFd, OwnedFd)> {
 /// Gives the socket its own address.
 pub fn bind(fd: RawFd, address: &Peer) -> io::Result<()> {
     let (fd, address) = (lend(fd)?, address.sockaddr()?);
-    retry(|| rustix::net::bind(fd, address))
+    retry(|| rustix::net::bind(fd, &address))
 }
 
 /// Makes the socket a listener.
@@ -36,7 +36,7 @@ pub fn listen(fd: RawFd, backlog: i32) -> io::Result<()> {
 /// EINTR is not retried here: the attempt is under way then, and a second call would only be told `EALREADY`.
 pub fn connect(fd: RawFd, address: &Peer) -> io::Result<()> {
     let (fd, address) = (lend(fd)?, address.sockaddr()?);
-    rustix::net::connect(fd, address).map_err(io::Error::from)
+    rustix::net::connect(fd, &address).map_err(io::Error::from)
 }
 
 /// Whether what [`connect`] said is no failure: the attempt is under way.

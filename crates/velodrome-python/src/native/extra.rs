@@ -3,7 +3,6 @@
 use velodrome_engine::sys;
 
 use super::addresses;
-use super::kept_address::Kept;
 use super::transport::Transport;
 use crate::kit::methods::Args;
 use crate::kit::names::{Imported, Name};
@@ -21,15 +20,17 @@ static DETACH: Name = Name::new("detach");
 /// Learn the addresses while the connection is there: they are wanted after it is gone, too.
 pub(super) fn learn_addresses(this: This<'_, Transport>) {
     let Some(stream) = this.stream.get() else { return };
-    let name = Kept::from(sys::getsockname(stream.fd()).ok());
-    if matches!(name, Kept::Internet(_)) {
-        // Small writes must not wait for the peer's acknowledgement. Fails only on a socket that is gone.
-        let _ = sys::set_nodelay(stream.fd(), true);
+    if let Ok(name) = sys::getsockname(stream.fd()) {
+        if name.as_socket_addr().is_some() {
+            // Small writes must not wait for the peer's acknowledgement. Fails only on a socket that is gone.
+            let _ = sys::set_nodelay(stream.fd(), true);
+        }
+        let _ = this.name.set(name);
     }
-    this.name.replace(name);
-    let mut peer = this.peer.borrow_mut();
-    if matches!(*peer, Kept::Unknown) {
-        *peer = sys::getpeername(stream.fd()).ok().into();
+    if this.peer.get().is_none()
+        && let Ok(peer) = sys::getpeername(stream.fd())
+    {
+        let _ = this.peer.set(peer);
     }
 }
 
@@ -91,8 +92,8 @@ fn public_socket(this: This<'_, Transport>) -> Result<Ref> {
 fn fact(this: This<'_, Transport>, name: &str) -> Result<Option<Ref>> {
     match name {
         "socket" => public_socket(this).map(Some),
-        "peername" => addresses::shown(this.peer.borrow().get().as_ref()).map(Some),
-        "sockname" => addresses::shown(this.name.borrow().get().as_ref()).map(Some),
+        "peername" => addresses::shown(this.peer.get()).map(Some),
+        "sockname" => addresses::shown(this.name.get()).map(Some),
         _ => Ok(None),
     }
 }

@@ -11,7 +11,6 @@ pub(crate) mod event_loop;
 pub(crate) mod extra;
 pub(crate) mod fairness;
 pub(crate) mod handle;
-pub(crate) mod kept_address;
 pub(crate) mod listener;
 pub(crate) mod reader;
 pub(crate) mod readiness;

@@ -110,7 +110,9 @@ pub(super) fn refuse(error: &io::Error, fd: i32) -> Raised {
 }
 
 fn adopt(this: This<'_, Transport>, opening: Opening<'_>) -> Result<()> {
-    this.peer.replace(opening.peer.into());
+    if let Some(peer) = opening.peer {
+        let _ = this.peer.set(peer);
+    }
     if let Some(socket) = opening.socket {
         this.socket.set(socket.to_ref());
         this.users_socket.set(true);

@@ -3,11 +3,12 @@
 //! What few ask for is made when asked for: the socket object, the addresses. A socket object made here never owns the
 //! descriptor; one that the user brought always does.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, OnceCell};
 use std::ffi::CStr;
 use std::rc::Rc;
 
 use velodrome_engine::reactor::Source;
+use velodrome_engine::sys::Peer;
 use velodrome_engine::transport::flow_control::LimitsError;
 use velodrome_engine::transport::stream::{Refused, Stream};
 use velodrome_engine::transport::write_queue::Chunk;
@@ -15,7 +16,6 @@ use velodrome_engine::transport::write_queue::Chunk;
 use super::contexts::ContextSlot;
 use super::datagram::DatagramTransport;
 use super::event_loop::Loop;
-use super::kept_address::Kept;
 use super::server::Clients;
 use super::stream_host::Host;
 use super::tls::protocol::SslProtocol;
@@ -94,8 +94,8 @@ pub(crate) struct Transport {
     pub(super) lost_context: ContextSlot,
     /// The exception for `connection_lost` when a callback, not the kernel, was the reason.
     pub(super) lost_exception: Slot,
-    pub(super) peer: RefCell<Kept>,
-    pub(super) name: RefCell<Kept>,
+    pub(super) peer: OnceCell<Peer>,
+    pub(super) name: OnceCell<Peer>,
 }
 
 impl Drop for Transport {
