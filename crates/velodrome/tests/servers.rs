@@ -3,15 +3,18 @@
 
 mod support;
 
-use std::io;
+use std::cell::Cell;
+use std::io::{self, Read as _};
+use std::net::TcpStream;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 
 use support::{kind, really, settle};
 use velodrome::{
     ConnectOptions, ListenOptions, StreamReader, StreamWriter, getaddrinfo, open_connection,
-    open_unix_connection, spawn, start_server, start_unix_server,
+    open_unix_connection, spawn, start_server, start_unix_server, yield_now,
 };
 
 const HOST: &str = "127.0.0.1";
@@ -245,4 +248,27 @@ fn addresses_are_found() {
         assert!(!names.is_empty() && names.iter().all(|address| address.ip().is_loopback()));
         assert!(getaddrinfo("no\0name", 7).await.is_err());
     });
+}
+
+#[test]
+fn a_connection_whose_handler_never_ran_is_closed_with_the_loop() {
+    let ran = Rc::new(Cell::new(false));
+    let handler = {
+        let ran = Rc::clone(&ran);
+        move |_reader, _writer| {
+            ran.set(true);
+            async {}
+        }
+    };
+    let mut client = really(async {
+        let server = start_server(handler, HOST, 0).await.unwrap();
+        let client = TcpStream::connect(server.local_addr().unwrap()).unwrap();
+        while server.client_count() == 0 {
+            yield_now().await;
+        }
+        client
+    });
+    assert!(!ran.get(), "the task had its turn, and this test shows nothing");
+    client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
 }

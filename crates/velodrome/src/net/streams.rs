@@ -15,6 +15,7 @@ use super::server::Server;
 use crate::clients::Client;
 use crate::local::{self, Local};
 use crate::streams;
+use crate::streams::connection::Connection;
 use crate::streams::reader::StreamReader;
 use crate::streams::writer::StreamWriter;
 use crate::task::spawn;
@@ -195,9 +196,9 @@ impl ConnectOptions {
     }
 
     fn open(&self, local: &Local, socket: OwnedFd, peer: Peer) -> io::Result<(StreamReader, StreamWriter)> {
-        let (mut reader, writer) = streams::open(local.hub(), socket, peer, None)?;
-        set_limit(&mut reader, self.limit);
-        Ok((reader, writer))
+        let connection = streams::open(local.hub(), socket, peer, None)?;
+        set_limit(&connection, self.limit);
+        Ok(streams::ends(connection))
     }
 }
 
@@ -253,18 +254,22 @@ impl ListenOptions {
     {
         let (handler, limit) = (Rc::new(handler), self.limit);
         Rc::new(move |local: &Rc<Local>, socket, peer: Peer, client: Client| {
-            let (mut reader, writer) = streams::open(local.hub(), socket, peer.clone(), Some(client))?;
-            set_limit(&mut reader, limit);
+            let connection = streams::open(local.hub(), socket, peer, Some(client))?;
+            set_limit(&connection, limit);
             let handler = Rc::clone(&handler);
-            drop(spawn(async move { conclude(handler(reader, writer).await, &peer) }));
+            // What this block is given takes memory beside the handler's future, for as long as that lives.
+            drop(spawn(async move {
+                let (reader, writer) = streams::ends(Rc::clone(&connection));
+                conclude(handler(reader, writer).await, connection.peer());
+            }));
             Ok(())
         })
     }
 }
 
-fn set_limit(reader: &mut StreamReader, limit: Option<usize>) {
+fn set_limit(connection: &Connection, limit: Option<usize>) {
     if let Some(limit) = limit {
-        reader.set_limit(limit);
+        connection.set_limit(limit);
     }
 }
 

@@ -77,7 +77,7 @@ impl Connection {
         }
     }
 
-    pub(super) fn peer(&self) -> &Peer {
+    pub(crate) fn peer(&self) -> &Peer {
         &self.peer
     }
 
@@ -85,7 +85,7 @@ impl Connection {
         self.inbound.at_eof()
     }
 
-    pub(super) fn set_limit(&self, limit: usize) {
+    pub(crate) fn set_limit(&self, limit: usize) {
         self.inbound.set_limit(limit);
         self.keep_up();
     }

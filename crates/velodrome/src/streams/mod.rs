@@ -55,16 +55,16 @@ pub fn open_socket(socket: impl Into<OwnedFd>) -> io::Result<(StreamReader, Stre
     let (local, socket) = (local::require("open_socket")?, socket.into());
     sys::set_nonblocking(socket.as_raw_fd(), true)?;
     let peer = sys::getpeername(socket.as_raw_fd())?;
-    open(local.hub(), socket, peer, None)
+    open(local.hub(), socket, peer, None).map(ends)
 }
 
-/// Reader and writer over `socket`, which does not block.
+/// What is between the ends of a connection over `socket`, which does not block.
 pub(crate) fn open(
     hub: &Rc<Hub>,
     socket: OwnedFd,
     peer: Peer,
     client: Option<Client>,
-) -> io::Result<(StreamReader, StreamWriter)> {
+) -> io::Result<Rc<Connection>> {
     let connection = Rc::new_cyclic(|weak: &Weak<Connection>| {
         if let Some(client) = &client {
             client.attach(weak.clone());
@@ -78,5 +78,10 @@ pub(crate) fn open(
         return Err(error);
     }
     connection.attach(stream);
-    Ok((StreamReader::new(Rc::clone(&connection)), StreamWriter::new(connection)))
+    Ok(connection)
+}
+
+/// The two ends; there is one of each.
+pub(crate) fn ends(connection: Rc<Connection>) -> (StreamReader, StreamWriter) {
+    (StreamReader::new(Rc::clone(&connection)), StreamWriter::new(connection))
 }

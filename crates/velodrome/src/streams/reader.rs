@@ -53,7 +53,7 @@ impl StreamReader {
     /// # Errors
     /// If the connection failed.
     pub async fn read(&mut self, most: usize) -> io::Result<Vec<u8>> {
-        poll_fn(|cx| self.0.poll_read(cx, &mut UpTo(most), None).map_err(io::Error::from)).await
+        poll_fn(move |cx| self.0.poll_read(cx, &mut UpTo(most), None).map_err(io::Error::from)).await
     }
 
     /// As many bytes as `buffer` has room for, as soon as there is one; 0 at the end of the stream, and if there is no
@@ -148,7 +148,7 @@ impl StreamReader {
     /// # Errors
     /// [`ReadError::Incomplete`] if the stream ends before, with what there was. Or if the connection failed.
     pub async fn readexactly(&mut self, count: usize) -> Result<Vec<u8>, ReadError> {
-        poll_fn(|cx| self.0.poll_read(cx, &mut Exactly(count), Some(count))).await
+        poll_fn(move |cx| self.0.poll_read(cx, &mut Exactly(count), Some(count))).await
     }
 
     /// Everything up to `separator`, with it.
