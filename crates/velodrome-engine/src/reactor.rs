@@ -151,44 +151,33 @@ impl Run for Registration {
     // is shown one reference twice frees an object that is alive.
 }
 
+/// What is known of a descriptor's number. Its generation moves on with each registration that ends, so that events
+/// still under way miss.
 #[derive(Default)]
 struct Slot {
     generation: u32,
     registration: Option<Rc<Registration>>,
 }
 
+/// Indexed by descriptor: numbers are small and dense, the kernel gives the lowest that is free.
 #[derive(Default)]
 struct Table {
     slots: Vec<Slot>,
-    free: Vec<u32>,
-    /// Indexed by descriptor: numbers are small and dense, the kernel gives the lowest that is free.
-    by_fd: Vec<Option<Rc<Registration>>>,
+    taken: usize,
 }
 
 impl Table {
-    fn next_key(&mut self) -> Key {
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot::default());
-            (self.slots.len() - 1) as u32
-        });
-        Key(u64::from(self.slots[index as usize].generation) << 32 | u64::from(index))
+    fn next_key(&mut self, fd: u32) -> Key {
+        let index = fd as usize;
+        if index >= self.slots.len() {
+            self.slots.resize_with(index + 1, Slot::default);
+        }
+        Key(u64::from(self.slots[index].generation) << 32 | u64::from(fd))
     }
 
     fn insert(&mut self, registration: &Rc<Registration>) {
-        let fd = registration.fd as usize;
-        if fd >= self.by_fd.len() {
-            self.by_fd.resize_with(fd + 1, || None);
-        }
-        self.by_fd[fd] = Some(Rc::clone(registration));
         self.slots[index_of(registration.key)].registration = Some(Rc::clone(registration));
-    }
-
-    /// Frees the key; its generation moves on, so that events still under way miss.
-    fn release(&mut self, key: Key) {
-        let slot = &mut self.slots[index_of(key)];
-        slot.generation = slot.generation.wrapping_add(1) & GENERATIONS;
-        slot.registration = None;
-        self.free.push(index_of(key) as u32);
+        self.taken += 1;
     }
 
     fn find(&self, key: Key) -> Option<&Rc<Registration>> {
@@ -196,13 +185,10 @@ impl Table {
         if u64::from(slot.generation) != key.0 >> 32 { None } else { slot.registration.as_ref() }
     }
 
-    fn forget(&mut self, registration: &Registration) {
-        self.release(registration.key);
-        if let Some(entry) = self.by_fd.get_mut(registration.fd as usize)
-            && entry.as_ref().is_some_and(|found| found.key == registration.key)
-        {
-            *entry = None;
-        }
+    fn forget(&mut self, key: Key) {
+        let slot = &mut self.slots[index_of(key)];
+        slot.generation = slot.generation.wrapping_add(1) & GENERATIONS;
+        self.taken -= usize::from(slot.registration.take().is_some());
     }
 }
 
@@ -272,12 +258,10 @@ impl Reactor {
         if self.registration_of(fd).is_some() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        let key = self.table.borrow_mut().next_key();
-        if !interest.is_none()
-            && let Err(error) = self.driver.add(fd, key, interest)
-        {
-            self.table.borrow_mut().release(key);
-            return Err(error);
+        let number = u32::try_from(fd).map_err(|_| io::Error::from_raw_os_error(EBADF))?;
+        let key = self.table.borrow_mut().next_key(number);
+        if !interest.is_none() {
+            self.driver.add(fd, key, interest)?;
         }
         let registration = Rc::new(Registration {
             fd,
@@ -298,7 +282,7 @@ impl Reactor {
     /// Who listens to `fd`.
     #[must_use]
     pub fn registration_of(&self, fd: RawFd) -> Option<Rc<Registration>> {
-        self.table.borrow().by_fd.get(usize::try_from(fd).ok()?)?.clone()
+        self.table.borrow().slots.get(usize::try_from(fd).ok()?)?.registration.clone()
     }
 
     /// Change what a source wants to hear. Widening takes effect at once; narrowing is lazy.
@@ -360,7 +344,7 @@ impl Reactor {
     pub fn deregister(&self, registration: &Registration) -> Option<Rc<dyn Source>> {
         let source = registration.source.borrow_mut().take()?;
         registration.offer.set(Offer::Over);
-        self.table.borrow_mut().forget(registration);
+        self.table.borrow_mut().forget(registration.key);
         if registration.internal.replace(false) {
             self.internal.set(self.internal.get() - 1);
         }
@@ -458,8 +442,7 @@ impl Reactor {
     /// How many descriptors are watched.
     #[must_use]
     pub fn len(&self) -> usize {
-        let table = self.table.borrow();
-        table.slots.len() - table.free.len()
+        self.table.borrow().taken
     }
 
     /// Count the registration of `fd` as the loop's own: a signal's pipe. It stays one until it is deregistered.
@@ -513,6 +496,7 @@ impl Reactor {
     }
 }
 
+const EBADF: i32 = 9;
 const EEXIST: i32 = 17;
 const ENOENT: i32 = 2;
 
@@ -782,12 +766,15 @@ mod tests {
     #[test]
     fn what_the_kernel_refuses_leaves_nothing_behind() {
         let world = World::new();
-        let refused = world.hub().reactor.register(-1, Rc::new(Listens::default()), Interest::READ);
-        assert!(refused.is_err());
-        assert!(world.hub().reactor.is_empty());
-        let (registration, _log) = register(&world, FD, Interest::READ);
-        assert_eq!((world.hub().reactor.len(), world.hub().reactor.registrations().len()), (1, 1));
-        assert_eq!(registration.key.0 & u64::from(u32::MAX), 0, "the place of the refused one is used again");
+        let reactor = &world.hub().reactor;
+        let refused = |fd, interest| reactor.register(fd, Rc::new(Listens::default()), interest).is_err();
+        assert!(refused(-1, Interest::READ) && refused(-1, Interest::NONE));
+        reactor.driver().add(FD, Key(1), Interest::READ).unwrap();
+        assert!(refused(FD, Interest::READ), "the fake watches it already, as a kernel would say");
+        assert!(reactor.is_empty() && reactor.registration_of(FD).is_none());
+        reactor.driver().delete(FD).unwrap();
+        let _registered = register(&world, FD, Interest::READ);
+        assert_eq!((reactor.len(), reactor.registrations().len()), (1, 1));
     }
 
     #[test]
