@@ -4,6 +4,7 @@
 //! face has lent while it is itself borrowed: letting go of a face's object may run the face's code, and that code
 //! may write to this very transport. So whatever was lent is handed back, for the caller to drop when it is free to.
 
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::IoSlice;
@@ -64,9 +65,11 @@ impl Pending {
 /// What is still to be sent, in the order in which it was written. Never holds an empty chunk.
 #[derive(Debug, Default)]
 pub struct WriteQueue {
-    pending: VecDeque<Pending>,
+    /// Made when a first chunk must wait, and kept: most connections are never written to faster than they take it.
+    #[allow(clippy::box_collection, reason = "one word in every connection, for what few have")]
+    pending: OnceCell<Box<RefCell<VecDeque<Pending>>>>,
     /// The sum of all that is unsent, kept so that flow control can ask after every write.
-    unsent: usize,
+    unsent: Cell<usize>,
 }
 
 impl WriteQueue {
@@ -78,33 +81,36 @@ impl WriteQueue {
     /// How many bytes are still to be sent.
     #[inline]
     pub fn len(&self) -> usize {
-        self.unsent
+        self.unsent.get()
     }
 
     /// Whether everything has been sent.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.unsent == 0
+        self.unsent.get() == 0
     }
 
     /// Adds a chunk of which the first `skip` bytes have been sent already. One with nothing left to send is dropped
     /// at once, so a caller that lends should not pass such a one while it holds a borrow.
-    pub fn push(&mut self, chunk: Chunk, skip: usize) {
+    pub fn push(&self, chunk: Chunk, skip: usize) {
         let end = chunk.bytes().len();
         if skip >= end {
             return;
         }
-        self.unsent += end - skip;
-        if !self.joins_tail(&chunk, skip) {
-            self.pending.push_back(Pending { chunk, unsent: skip..end, _member: Member::of("write") });
+        self.unsent.set(self.unsent.get() + end - skip);
+        let mut pending = self.pending.get_or_init(Box::default).borrow_mut();
+        if !joins_tail(&mut pending, &chunk, skip) {
+            pending.push_back(Pending { chunk, unsent: skip..end, _member: Member::of("write") });
         }
     }
 
-    /// Shows what is to be sent next, as much as fits one system call, to `write`.
+    /// Shows what is to be sent next, as much as fits one system call, to `write`, which must not come back here.
     pub fn with_slices<R>(&self, write: impl FnOnce(&[IoSlice<'_>]) -> R) -> R {
+        let Some(pending) = self.pending.get() else { return write(&[]) };
+        let pending = pending.borrow();
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-        let count = self.pending.len().min(MAX_SLICES);
-        for (slice, pending) in slices.iter_mut().zip(&self.pending) {
+        let count = pending.len().min(MAX_SLICES);
+        for (slice, pending) in slices.iter_mut().zip(&*pending) {
             *slice = IoSlice::new(pending.bytes());
         }
         write(&slices[..count])
@@ -112,17 +118,19 @@ impl WriteQueue {
 
     /// Records that the next `sent` bytes have been sent. Returns the lent chunks that are done with.
     #[must_use = "what a face has lent must be dropped when nothing is borrowed"]
-    pub fn consume(&mut self, mut sent: usize) -> Vec<Chunk> {
+    pub fn consume(&self, mut sent: usize) -> Vec<Chunk> {
         let mut done = Vec::new();
-        while let Some(first) = self.pending.front_mut() {
+        let Some(pending) = self.pending.get() else { return done };
+        let mut pending = pending.borrow_mut();
+        while let Some(first) = pending.front_mut() {
             let step = sent.min(first.unsent.len());
             first.unsent.start += step;
-            self.unsent -= step;
+            self.unsent.set(self.unsent.get() - step);
             sent -= step;
             if !first.unsent.is_empty() {
                 break;
             }
-            let first = self.pending.pop_front();
+            let first = pending.pop_front();
             done.extend(first.map(|first| first.chunk).filter(|chunk| matches!(chunk, Chunk::Shared(_))));
         }
         done
@@ -130,32 +138,35 @@ impl WriteQueue {
 
     /// Forgets everything. Returns what was pending.
     #[must_use = "what a face has lent must be dropped when nothing is borrowed"]
-    pub fn clear(&mut self) -> Vec<Chunk> {
-        self.unsent = 0;
-        std::mem::take(&mut self.pending).into_iter().map(|pending| pending.chunk).collect()
+    pub fn clear(&self) -> Vec<Chunk> {
+        self.unsent.set(0);
+        let pending = self.pending.get().map(|pending| pending.take());
+        pending.into_iter().flatten().map(|pending| pending.chunk).collect()
     }
 
     /// Visits everything lent, for a host that traces the references between its objects.
     pub fn for_each_shared(&self, visit: &mut dyn FnMut(&dyn AsRef<[u8]>)) {
-        for pending in &self.pending {
+        let Some(pending) = self.pending.get() else { return };
+        for pending in &*pending.borrow() {
             if let Chunk::Shared(lent) = &pending.chunk {
                 visit(&**lent);
             }
         }
     }
+}
 
-    fn joins_tail(&mut self, chunk: &Chunk, skip: usize) -> bool {
-        let Chunk::Owned(bytes) = chunk else { return false };
-        let Some(Pending { chunk: Chunk::Owned(tail), unsent, .. }) = self.pending.back_mut() else {
-            return false;
-        };
-        let fits = tail.len() + bytes.len() - skip <= JOINED;
-        if fits {
-            tail.extend_from_slice(&bytes[skip..]);
-            unsent.end = tail.len();
-        }
-        fits
+/// Whether `chunk` was added to the last one's bytes.
+fn joins_tail(pending: &mut VecDeque<Pending>, chunk: &Chunk, skip: usize) -> bool {
+    let Chunk::Owned(bytes) = chunk else { return false };
+    let Some(Pending { chunk: Chunk::Owned(tail), unsent, .. }) = pending.back_mut() else {
+        return false;
+    };
+    let fits = tail.len() + bytes.len() - skip <= JOINED;
+    if fits {
+        tail.extend_from_slice(&bytes[skip..]);
+        unsent.end = tail.len();
     }
+    fits
 }
 
 #[cfg(test)]
@@ -188,7 +199,7 @@ mod tests {
 
     #[test]
     fn small_owned_writes_are_joined_and_others_are_not() {
-        let mut queue = WriteQueue::new();
+        let queue = WriteQueue::new();
         queue.push(Chunk::Owned(b"head".to_vec()), 0);
         queue.push(Chunk::Owned(b"xbody".to_vec()), 1);
         assert_eq!((count(&queue), shown(&queue)), (1, b"headbody".to_vec()));
@@ -200,7 +211,7 @@ mod tests {
 
     #[test]
     fn what_is_sent_already_is_not_stored() {
-        let mut queue = WriteQueue::new();
+        let queue = WriteQueue::new();
         queue.push(Chunk::Owned(Vec::new()), 0);
         queue.push(lent(b"abc"), 3);
         assert_eq!((count(&queue), queue.is_empty()), (0, true));
@@ -209,7 +220,7 @@ mod tests {
     #[test]
     fn what_was_lent_is_handed_back_once_it_is_sent() {
         let kept = Rc::new(b"abc".to_vec());
-        let mut queue = WriteQueue::new();
+        let queue = WriteQueue::new();
         queue.push(Chunk::Shared(Box::new(Lent(Rc::clone(&kept)))), 1);
         queue.push(Chunk::Owned(b"d".to_vec()), 0);
         let mut seen = 0;
@@ -226,7 +237,7 @@ mod tests {
 
     #[test]
     fn one_call_shows_no_more_than_fits() {
-        let mut queue = WriteQueue::new();
+        let queue = WriteQueue::new();
         for byte in 0..100 {
             queue.push(lent(&[byte]), 0);
         }
@@ -243,7 +254,7 @@ mod tests {
             writes in prop::collection::vec((any::<bool>(), prop::collection::vec(any::<u8>(), 0..900), 0..9usize), 0..40),
             sent in prop::collection::vec(0..2000usize, 0..40),
         ) {
-            let (mut queue, mut expected, mut left) = (WriteQueue::new(), Vec::new(), Vec::new());
+            let (queue, mut expected, mut left) = (WriteQueue::new(), Vec::new(), Vec::new());
             let mut sent = sent.into_iter();
             for (share, bytes, skip) in writes {
                 expected.extend(bytes.iter().skip(skip));

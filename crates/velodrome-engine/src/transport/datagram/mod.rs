@@ -81,7 +81,7 @@ pub struct Datagram {
     protocol: RefCell<Option<Rc<dyn DatagramProtocol>>>,
     registration: RefCell<Option<Rc<Registration>>>,
     queue: RefCell<Queue>,
-    flow: RefCell<FlowControl>,
+    flow: FlowControl,
     error: Cell<Option<io::Error>>,
     /// Set by close and abort: no more is received.
     closing: Cell<bool>,
@@ -122,7 +122,7 @@ impl Datagram {
             protocol: RefCell::new(Some(protocol)),
             registration: RefCell::default(),
             queue: RefCell::new(Queue::new(header)),
-            flow: RefCell::new(FlowControl::new()),
+            flow: FlowControl::new(),
             error: Cell::default(),
             closing: Cell::default(),
             pending: Cell::default(),

@@ -15,7 +15,7 @@ impl Datagram {
     /// Whether the protocol was told to pause writing.
     #[must_use]
     pub fn writing_paused(&self) -> bool {
-        self.flow.borrow().is_paused()
+        self.flow.is_paused()
     }
 
     /// Whether the loop listens for room to send.
@@ -33,7 +33,7 @@ impl Datagram {
     /// Low and high-water mark of the queue, in bytes.
     #[must_use]
     pub fn write_limits(&self) -> (usize, usize) {
-        self.flow.borrow().limits()
+        self.flow.limits()
     }
 
     /// Set the marks; `None` derives one from the other, as asyncio does.
@@ -41,7 +41,7 @@ impl Datagram {
     /// # Errors
     /// If high is below low.
     pub fn set_write_limits(&self, high: Option<usize>, low: Option<usize>) -> Result<(), LimitsError> {
-        self.flow.borrow_mut().set_limits(high, low)?;
+        self.flow.set_limits(high, low)?;
         self.pause_if_due();
         Ok(())
     }
@@ -94,7 +94,7 @@ impl Datagram {
             // The rest is sent in the next turn, in which the kernel still has room.
             return;
         }
-        if self.flow.borrow_mut().resume_due(self.buffered())
+        if self.flow.resume_due(self.buffered())
             && let Some(protocol) = self.protocol()
         {
             protocol.resume_writing();
@@ -141,7 +141,7 @@ impl Datagram {
     }
 
     fn pause_if_due(&self) {
-        if self.flow.borrow_mut().pause_due(self.buffered())
+        if self.flow.pause_due(self.buffered())
             && let Some(protocol) = self.protocol()
         {
             protocol.pause_writing();

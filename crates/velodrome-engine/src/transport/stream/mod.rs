@@ -13,7 +13,7 @@
 mod kind;
 mod writing;
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, OnceCell};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
@@ -69,21 +69,21 @@ pub struct Stream {
     hub: Rc<Hub>,
     fd: RawFd,
     kind: Kind,
-    descriptor: RefCell<Option<Descriptor>>,
-    protocol: RefCell<Option<Rc<dyn Protocol>>>,
+    descriptor: Cell<Option<Descriptor>>,
+    protocol: Cell<Option<Rc<dyn Protocol>>>,
     /// Set by `start`, and of no use any more when it is deregistered.
     registration: OnceCell<Rc<Registration>>,
-    queue: RefCell<WriteQueue>,
-    flow: RefCell<FlowControl>,
+    queue: WriteQueue,
+    flow: FlowControl,
     error: Cell<Option<io::Error>>,
     /// Set by close, abort and errors: no more is read.
     closing: Cell<bool>,
     /// Callbacks of this transport in the ready queue that the protocol is to hear of: opening and losing.
-    pending: Cell<u32>,
+    pending: Cell<u8>,
     /// What the protocol was last told by `hold`.
     held: Cell<bool>,
     /// Not zero once the report of the loss is due; counts writes dropped since.
-    lost: Cell<usize>,
+    lost: Cell<u32>,
     /// Reading was stopped by the user.
     paused: Cell<bool>,
     /// Reading began (after `connection_made`), the peer has not ended it, and there is a descriptor.
@@ -95,8 +95,9 @@ pub struct Stream {
     /// A flush is due at the end of this turn.
     deferred: Cell<bool>,
     gathers: Cell<bool>,
-    turn: Cell<u64>,
-    writes: Cell<u32>,
+    /// The turn of the last write, as far as it tells turns apart that are near to each other.
+    turn: Cell<u32>,
+    writes: Cell<u8>,
     _member: Member,
 }
 
@@ -119,11 +120,11 @@ impl Stream {
             hub: Rc::clone(hub),
             fd: descriptor.number(),
             kind,
-            descriptor: RefCell::new(Some(descriptor)),
-            protocol: RefCell::new(Some(protocol)),
+            descriptor: Cell::new(Some(descriptor)),
+            protocol: Cell::new(Some(protocol)),
             registration: OnceCell::new(),
-            queue: RefCell::new(WriteQueue::new()),
-            flow: RefCell::new(FlowControl::new()),
+            queue: WriteQueue::new(),
+            flow: FlowControl::new(),
             error: Cell::default(),
             closing: Cell::default(),
             pending: Cell::default(),
@@ -211,7 +212,10 @@ impl Stream {
     /// Whether the descriptor is gone.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.descriptor.borrow().is_none()
+        let descriptor = self.descriptor.take();
+        let closed = descriptor.is_none();
+        self.descriptor.set(descriptor);
+        closed
     }
 
     /// Whether the report of the end is due or done: writes are dropped.
@@ -260,7 +264,7 @@ impl Stream {
             return;
         }
         self.flush_gathered();
-        if self.lost.get() == 0 && self.queue.borrow().is_empty() {
+        if self.lost.get() == 0 && self.queue.is_empty() {
             self.lose(None, cause);
         } else {
             self.update_interest();
@@ -278,7 +282,7 @@ impl Stream {
         if self.lost.get() > 0 {
             return;
         }
-        drop(self.take_queue());
+        drop(self.queue.clear());
         self.closing.set(true);
         self.lose(error, cause);
     }
@@ -337,7 +341,7 @@ impl Stream {
         self.closing.set(true);
         self.lost.set(self.lost.get().max(1));
         self.deregister();
-        drop(self.take_queue());
+        drop(self.queue.clear());
         self.protocol.replace(None);
         self.let_go();
     }
@@ -457,7 +461,9 @@ impl Stream {
     }
 
     fn protocol(&self) -> Option<Rc<dyn Protocol>> {
-        self.protocol.borrow().clone()
+        let protocol = self.protocol.take();
+        self.protocol.set(protocol.clone());
+        protocol
     }
 
     fn registration(&self) -> Option<&Rc<Registration>> {
@@ -476,7 +482,7 @@ impl Source for Stream {
     }
 
     fn visit(&self, visitor: Visitor<'_>) {
-        if let Some(protocol) = &*self.protocol.borrow() {
+        if let Some(protocol) = self.protocol() {
             protocol.visit(visitor);
         }
     }

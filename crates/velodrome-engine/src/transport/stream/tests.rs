@@ -597,3 +597,10 @@ fn a_pipe_without_a_reader_is_lost() {
     turns(&engine);
     assert_eq!(log.take(), ["lost Some(BrokenPipe)"]);
 }
+
+/// With the two counts of an `Rc` it is 120 bytes, the most that fits into one of malloc's chunks of 128.
+#[test]
+fn a_stream_is_small() {
+    let counted = size_of::<Member>();
+    assert!(size_of::<Stream>() <= 104 + counted, "{}", size_of::<Stream>());
+}

@@ -6,13 +6,13 @@ use std::rc::Rc;
 use super::{FLUSH, GATHER, Refused, Stream};
 use crate::ready::Runnable;
 use crate::transport::flow_control::LimitsError;
-use crate::transport::write_queue::{Chunk, WriteQueue};
+use crate::transport::write_queue::Chunk;
 
 impl Stream {
     /// Whether the protocol was told to pause writing.
     #[must_use]
     pub fn writing_paused(&self) -> bool {
-        self.flow.borrow().is_paused()
+        self.flow.is_paused()
     }
 
     /// Whether the loop listens for room to write.
@@ -30,13 +30,13 @@ impl Stream {
     /// Bytes not yet taken by the kernel.
     #[must_use]
     pub fn buffered(&self) -> usize {
-        self.queue.borrow().len()
+        self.queue.len()
     }
 
     /// Low and high-water mark of the write queue, in bytes.
     #[must_use]
     pub fn write_limits(&self) -> (usize, usize) {
-        self.flow.borrow().limits()
+        self.flow.limits()
     }
 
     /// Set the marks; `None` derives one from the other, as asyncio does.
@@ -44,7 +44,7 @@ impl Stream {
     /// # Errors
     /// If high is below low.
     pub fn set_write_limits(&self, high: Option<usize>, low: Option<usize>) -> Result<(), LimitsError> {
-        self.flow.borrow_mut().set_limits(high, low)?;
+        self.flow.set_limits(high, low)?;
         self.pause_if_due();
         Ok(())
     }
@@ -60,7 +60,7 @@ impl Stream {
         }
         self.count_write();
         let mut sent = 0;
-        if self.queue.borrow().is_empty() && !self.put_off(data.len()) {
+        if self.queue.is_empty() && !self.put_off(data.len()) {
             match settle(self.send(data)) {
                 Ok(taken) if taken == data.len() => return Ok(()),
                 Ok(taken) => sent = taken,
@@ -70,7 +70,7 @@ impl Stream {
                 }
             }
         }
-        self.queue.borrow_mut().push(keep(), sent);
+        self.queue.push(keep(), sent);
         self.after_queueing();
         Ok(())
     }
@@ -81,9 +81,9 @@ impl Stream {
     /// As [`Self::write`].
     pub fn write_all(self: &Rc<Self>, chunks: impl IntoIterator<Item = Chunk>) -> Result<(), Refused> {
         self.admit()?;
-        let first = self.queue.borrow().is_empty();
+        let first = self.queue.is_empty();
         for chunk in chunks {
-            self.queue.borrow_mut().push(chunk, 0);
+            self.queue.push(chunk, 0);
         }
         if self.buffered() > 0 {
             self.count_write();
@@ -108,15 +108,15 @@ impl Stream {
             return Err(Refused::AfterEof);
         }
         if self.lost.get() > 0 {
-            self.lost.set(self.lost.get() + 1);
-            return Err(Refused::Lost(self.lost.get() - 1));
+            self.lost.set(self.lost.get().saturating_add(1));
+            return Err(Refused::Lost(self.lost.get() as usize - 1));
         }
         Ok(())
     }
 
     /// Learns how this transport writes: more than once in the last turn in which it wrote, or not.
     fn count_write(&self) {
-        let turn = self.hub.turn();
+        let turn = self.hub.turn() as u32;
         if self.turn.replace(turn) != turn {
             self.gathers.set(self.writes.replace(0) > 1);
         }
@@ -138,7 +138,7 @@ impl Stream {
 
     /// Beyond the high-water mark asyncio would have sent before it paused anyone.
     fn gather_room(&self) -> usize {
-        self.flow.borrow().limits().1.min(GATHER)
+        self.flow.limits().1.min(GATHER)
     }
 
     fn after_queueing(self: &Rc<Self>) {
@@ -159,7 +159,7 @@ impl Stream {
             return;
         }
         self.flush_gathered();
-        if self.queue.borrow().is_empty() {
+        if self.queue.is_empty() {
             self.shutdown_write();
         }
     }
@@ -176,19 +176,19 @@ impl Stream {
         if self.lost.get() > 0 {
             return;
         }
-        if self.queue.borrow().is_empty() {
+        if self.queue.is_empty() {
             return self.emptied();
         }
         if !self.send_queue() {
             return;
         }
-        if self.flow.borrow_mut().resume_due(self.buffered())
+        if self.flow.resume_due(self.buffered())
             && let Some(protocol) = self.protocol()
         {
             protocol.resume_writing();
         }
         // The protocol may have written again, closed or aborted.
-        if self.lost.get() == 0 && self.queue.borrow().is_empty() {
+        if self.lost.get() == 0 && self.queue.is_empty() {
             self.emptied();
         }
     }
@@ -198,7 +198,7 @@ impl Stream {
         if let Some(protocol) = self.protocol() {
             protocol.drained();
         }
-        if self.lost.get() > 0 || !self.queue.borrow().is_empty() {
+        if self.lost.get() > 0 || !self.queue.is_empty() {
             return;
         }
         if self.closing.get() {
@@ -212,12 +212,10 @@ impl Stream {
 
     /// One gathered send of what is queued. False if the socket failed.
     fn send_queue(self: &Rc<Self>) -> bool {
-        let sent = self.queue.borrow().with_slices(|slices| self.send_vectored(slices));
+        let sent = self.queue.with_slices(|slices| self.send_vectored(slices));
         match settle(sent) {
             Ok(sent) => {
-                // Two statements: what was lent is dropped after the borrow has ended.
-                let done = self.queue.borrow_mut().consume(sent);
-                drop(done);
+                drop(self.queue.consume(sent));
                 true
             }
             Err(error) => {
@@ -253,7 +251,7 @@ impl Stream {
     /// As [`Self::flush_gathered`], when there is nobody left to be told how it went.
     pub(super) fn offer_gathered(&self) {
         if self.deferred.replace(false) && self.lost.get() == 0 {
-            let _ = self.queue.borrow().with_slices(|slices| self.send_vectored(slices));
+            let _ = self.queue.with_slices(|slices| self.send_vectored(slices));
         }
     }
 
@@ -272,15 +270,11 @@ impl Stream {
     }
 
     fn pause_if_due(&self) {
-        if self.flow.borrow_mut().pause_due(self.buffered())
+        if self.flow.pause_due(self.buffered())
             && let Some(protocol) = self.protocol()
         {
             protocol.pause_writing();
         }
-    }
-
-    pub(super) fn take_queue(&self) -> WriteQueue {
-        std::mem::replace(&mut *self.queue.borrow_mut(), WriteQueue::new())
     }
 }
 
