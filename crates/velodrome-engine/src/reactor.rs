@@ -33,15 +33,17 @@ pub trait Source {
 /// One descriptor under watch. Dropping it does not deregister: [`Reactor::deregister`] does.
 pub struct Registration {
     fd: RawFd,
-    key: Key,
+    /// See [`Slot`].
+    generation: u32,
     /// What the source wants to hear of.
     wanted: Cell<Interest>,
     /// What the kernel has been asked for; may be more than wanted (lazy), never less once `set_interest` returned.
     armed: Cell<Interest>,
     /// Of the loop's own: see [`Reactor::mark_internal`].
     internal: Cell<bool>,
-    /// The dispatch up to which an unwanted event is no news: see [`Reactor::rest`].
-    resting: Cell<u64>,
+    /// The dispatch in which an unwanted event is no news: see [`Reactor::rest`]. Its number's lower half, which names
+    /// another after thousands of millions; then an event is told of in the next dispatch.
+    resting: Cell<u32>,
     /// Whether who waits to read has been told: see [`Registration::offer_to`].
     offer: Cell<Offer>,
     /// Who is to be told, where the offer is `Welcome`.
@@ -66,6 +68,11 @@ impl Registration {
     #[must_use]
     pub fn fd(&self) -> RawFd {
         self.fd
+    }
+
+    /// What events name it by.
+    fn key(&self) -> Key {
+        key_of(self.generation, self.fd)
     }
 
     /// What the source wants to hear of.
@@ -167,16 +174,16 @@ struct Table {
 }
 
 impl Table {
-    fn next_key(&mut self, fd: u32) -> Key {
-        let index = fd as usize;
-        if index >= self.slots.len() {
-            self.slots.resize_with(index + 1, Slot::default);
+    /// The generation of the next registration of a descriptor, which is not negative.
+    fn generation(&mut self, fd: usize) -> u32 {
+        if fd >= self.slots.len() {
+            self.slots.resize_with(fd + 1, Slot::default);
         }
-        Key(u64::from(self.slots[index].generation) << 32 | u64::from(fd))
+        self.slots[fd].generation
     }
 
     fn insert(&mut self, registration: &Rc<Registration>) {
-        self.slots[index_of(registration.key)].registration = Some(Rc::clone(registration));
+        self.slots[registration.fd as usize].registration = Some(Rc::clone(registration));
         self.taken += 1;
     }
 
@@ -185,8 +192,8 @@ impl Table {
         if u64::from(slot.generation) != key.0 >> 32 { None } else { slot.registration.as_ref() }
     }
 
-    fn forget(&mut self, key: Key) {
-        let slot = &mut self.slots[index_of(key)];
+    fn forget(&mut self, registration: &Registration) {
+        let slot = &mut self.slots[registration.fd as usize];
         slot.generation = slot.generation.wrapping_add(1) & GENERATIONS;
         self.taken -= usize::from(slot.registration.take().is_some());
     }
@@ -194,6 +201,10 @@ impl Table {
 
 /// 31 bits of generation: the `polling` crate keeps the key `usize::MAX` for itself.
 const GENERATIONS: u32 = u32::MAX >> 1;
+
+fn key_of(generation: u32, fd: RawFd) -> Key {
+    Key(u64::from(generation) << 32 | u64::from(fd.cast_unsigned()))
+}
 
 fn index_of(key: Key) -> usize {
     (key.0 & u64::from(u32::MAX)) as usize
@@ -258,14 +269,14 @@ impl Reactor {
         if self.registration_of(fd).is_some() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        let number = u32::try_from(fd).map_err(|_| io::Error::from_raw_os_error(EBADF))?;
-        let key = self.table.borrow_mut().next_key(number);
+        let index = usize::try_from(fd).map_err(|_| io::Error::from_raw_os_error(EBADF))?;
+        let generation = self.table.borrow_mut().generation(index);
         if !interest.is_none() {
-            self.driver.add(fd, key, interest)?;
+            self.driver.add(fd, key_of(generation, fd), interest)?;
         }
         let registration = Rc::new(Registration {
             fd,
-            key,
+            generation,
             wanted: Cell::new(interest),
             armed: Cell::new(interest),
             internal: Cell::new(false),
@@ -312,11 +323,11 @@ impl Reactor {
     /// stands when the kernel is asked in between, which shall cost neither a second telling nor a system call.
     pub fn rest(&self, registration: &Registration, interest: Interest) {
         registration.wanted.set(interest);
-        registration.resting.set(self.dispatches.get() + 1);
+        registration.resting.set((self.dispatches.get() + 1) as u32);
     }
 
     fn arm(&self, registration: &Registration, interest: Interest) -> io::Result<()> {
-        let (fd, key) = (registration.fd, registration.key);
+        let (fd, key) = (registration.fd, registration.key());
         if interest.is_none() && registration.armed.get().is_none() {
             return Ok(());
         }
@@ -344,7 +355,7 @@ impl Reactor {
     pub fn deregister(&self, registration: &Registration) -> Option<Rc<dyn Source>> {
         let source = registration.source.borrow_mut().take()?;
         registration.offer.set(Offer::Over);
-        self.table.borrow_mut().forget(registration.key);
+        self.table.borrow_mut().forget(registration);
         if registration.internal.replace(false) {
             self.internal.set(self.internal.get() - 1);
         }
@@ -400,7 +411,7 @@ impl Reactor {
         let wanted = registration.wanted.get();
         let heard = event.readiness.wanted_by(wanted);
         if heard.is_none() {
-            return registration.resting.get() == self.dispatches.get() || self.silence(&registration);
+            return registration.resting.get() == self.dispatches.get() as u32 || self.silence(&registration);
         }
         let offered = registration.offer.get() != Offer::Unwanted
             && heard.contains(Readiness::READ)
@@ -432,7 +443,7 @@ impl Reactor {
         for registration in self.registrations() {
             let armed = registration.armed.get();
             if !armed.is_none() {
-                all.push((registration.fd, registration.key, armed));
+                all.push((registration.fd, registration.key(), armed));
             }
         }
         // Without descriptors for a new driver the old one must do; the next event is the next attempt.
@@ -731,7 +742,7 @@ mod tests {
         world.engine.dispatch();
         let _ = world.engine.run_ready();
         assert!(heard.take().is_empty() && log.take().is_empty());
-        assert_ne!(old.key, new.key);
+        assert_ne!(old.key(), new.key());
         world.turn();
         assert_eq!((heard.take().len(), log.take().len()), (0, 1));
     }
@@ -775,6 +786,12 @@ mod tests {
         reactor.driver().delete(FD).unwrap();
         let _registered = register(&world, FD, Interest::READ);
         assert_eq!((reactor.len(), reactor.registrations().len()), (1, 1));
+    }
+
+    /// With the two counts of an `Rc` it is 72 bytes, the most that fits into one of malloc's chunks of 80.
+    #[test]
+    fn a_registration_is_small() {
+        assert!(size_of::<Registration>() <= 56 + size_of::<Member>(), "{}", size_of::<Registration>());
     }
 
     #[test]
