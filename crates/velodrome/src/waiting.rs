@@ -3,7 +3,7 @@
 //! Nothing here is shared between threads, so there are cells and no locks. A waker may be anybody's, and waking it may
 //! come straight back here: nothing is borrowed meanwhile.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::task::{Context, Waker};
 
 /// A place for one who waits. A second one takes the place of the first.
@@ -39,22 +39,15 @@ impl Waiter {
     }
 }
 
-impl Waiter {
-    /// Nobody waits any more.
-    pub(crate) fn clear(&self) {
-        self.waiting.set(false);
-        self.waker.take();
-    }
-}
-
-/// A place for any number.
+/// A place for any number. It is made when the first one comes: most connections never see one.
 #[derive(Default)]
-pub(crate) struct Waiters(RefCell<Vec<Waker>>);
+#[allow(clippy::box_collection, reason = "one word in every connection, for what few have")]
+pub(crate) struct Waiters(OnceCell<Box<RefCell<Vec<Waker>>>>);
 
 impl Waiters {
     /// Leave the waker of `cx`, to be woken once.
     pub(crate) fn wait(&self, cx: &Context<'_>) {
-        let mut wakers = self.0.borrow_mut();
+        let mut wakers = self.0.get_or_init(Box::default).borrow_mut();
         if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
             wakers.push(cx.waker().clone());
         }
@@ -62,7 +55,8 @@ impl Waiters {
 
     /// Wake all who wait.
     pub(crate) fn wake(&self) {
-        self.0.take().into_iter().for_each(Waker::wake);
+        let Some(wakers) = self.0.get() else { return };
+        wakers.take().into_iter().for_each(Waker::wake);
     }
 }
 

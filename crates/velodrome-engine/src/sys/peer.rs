@@ -26,6 +26,8 @@ pub struct Peer(Address);
 enum Address {
     Nobody,
     Internet(SocketAddr),
+    /// A Unix socket without a name, as most that connect to one are.
+    Unnamed,
     Other(Box<SocketAddrAny>),
 }
 
@@ -33,7 +35,7 @@ impl Peer {
     /// A Unix address: a path, or an abstract name where the first byte is zero (Linux only), or unnamed if empty.
     pub fn unix(name: &[u8]) -> io::Result<Self> {
         let address = match name {
-            [] => SocketAddrUnix::new_unnamed(),
+            [] => return Ok(Self(Address::Unnamed)),
             [0, name @ ..] => native::abstract_unix(name)?,
             path => SocketAddrUnix::new(OsStr::from_bytes(path))?,
         };
@@ -49,6 +51,7 @@ impl Peer {
             AddressFamily::INET | AddressFamily::INET6 => {
                 SocketAddr::try_from(address).map_or(Address::Nobody, Address::Internet)
             }
+            AddressFamily::UNIX if unix_name(&address).is_empty() => Address::Unnamed,
             _ => Address::Other(Box::new(address)),
         })
     }
@@ -58,6 +61,7 @@ impl Peer {
         match &self.0 {
             Address::Nobody => Err(Errno::DESTADDRREQ.into()),
             Address::Internet(address) => Ok((*address).into()),
+            Address::Unnamed => Ok(SocketAddrUnix::new_unnamed().into()),
             Address::Other(address) => Ok(SocketAddrAny::clone(address)),
         }
     }
@@ -68,6 +72,7 @@ impl Peer {
             Address::Nobody => AddressFamily::UNSPEC,
             Address::Internet(SocketAddr::V4(_)) => AddressFamily::INET,
             Address::Internet(SocketAddr::V6(_)) => AddressFamily::INET6,
+            Address::Unnamed => AddressFamily::UNIX,
             Address::Other(address) => address.address_family(),
         }
     }
@@ -79,19 +84,14 @@ impl Peer {
     }
 
     /// A Unix address as bytes in the form of [`Peer::unix`]; `None` if the family is another.
-    ///
-    /// Read here and not by rustix, which (1.1) gives an unnamed socket a name of one zero, and stops the program
-    /// over a path of 108 bytes: the kernel counts a zero behind it that the structure has no place for.
     pub fn unix_path(&self) -> Option<&[u8]> {
-        let Address::Other(address) = &self.0 else { return None };
-        if address.address_family() != AddressFamily::UNIX {
-            return None;
+        match &self.0 {
+            Address::Unnamed => Some(&[]),
+            Address::Other(address) if address.address_family() == AddressFamily::UNIX => {
+                Some(unix_name(address))
+            }
+            _ => None,
         }
-        let name = bytes(address).get(UNIX_NAME_OFFSET..).unwrap_or_default();
-        if native::ABSTRACT_NAMES && name.first() == Some(&0) {
-            return Some(name);
-        }
-        name.split(|byte| *byte == 0).next()
     }
 
     /// The zone of an IPv6 address (an interface's index), 0 if unset; `None` for other families.
@@ -107,6 +107,18 @@ impl Peer {
     fn as_v6(&self) -> Option<SocketAddrV6> {
         if let Address::Internet(SocketAddr::V6(address)) = self.0 { Some(address) } else { None }
     }
+}
+
+/// The name in a Unix address.
+///
+/// Read here and not by rustix, which (1.1) gives an unnamed socket a name of one zero, and stops the program over a path
+/// of 108 bytes: the kernel counts a zero behind it that the structure has no place for.
+fn unix_name(address: &SocketAddrAny) -> &[u8] {
+    let name = bytes(address).get(UNIX_NAME_OFFSET..).unwrap_or_default();
+    if native::ABSTRACT_NAMES && name.first() == Some(&0) {
+        return name;
+    }
+    name.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
 /// The address as it stands in memory.

@@ -1,6 +1,6 @@
 //! Bytes that have arrived and were not read yet, and how many of them there may be.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::task::{Context, Poll};
 
@@ -16,36 +16,38 @@ use crate::waiting::Waiter;
 const LIMIT: usize = 64 * 1024;
 
 pub(super) struct Inbound {
-    pub(super) buffer: RefCell<ByteBuffer>,
+    /// Made when something must be kept, and then it stays: a reader that waits takes what comes from the socket.
+    pub(super) buffer: OnceCell<Box<RefCell<ByteBuffer>>>,
     limit: Cell<usize>,
     /// Nothing more will come.
     ended: Cell<bool>,
     /// Why it ended, if that was no proper end. Stays, for every later read.
-    error: RefCell<Option<io::Error>>,
+    error: OnceCell<io::Error>,
     /// A reader waits for more than there is: then there must come more, however much there is.
     starving: Cell<bool>,
     /// The transport was told to pause.
     paused: Cell<bool>,
-    waiter: Waiter,
+    /// Made for who waits for a layer, or for what a reader of the socket cannot be told by that.
+    waiter: OnceCell<Box<Waiter>>,
 }
 
 impl Default for Inbound {
     fn default() -> Self {
         Self {
-            buffer: RefCell::default(),
+            buffer: OnceCell::new(),
             limit: Cell::new(LIMIT),
             ended: Cell::new(false),
-            error: RefCell::default(),
+            error: OnceCell::new(),
             starving: Cell::new(false),
             paused: Cell::new(false),
-            waiter: Waiter::default(),
+            waiter: OnceCell::new(),
         }
     }
 }
 
 impl Inbound {
     pub(super) fn feed(&self, bytes: &[u8]) {
-        self.buffer.borrow_mut().feed(bytes);
+        self.buffer.get_or_init(Box::default).borrow_mut().feed(bytes);
         self.starving.set(false);
     }
 
@@ -55,7 +57,12 @@ impl Inbound {
 
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.buffer.borrow().is_empty()
+        self.len() == 0
+    }
+
+    #[inline]
+    fn len(&self) -> usize {
+        self.buffer.get().map_or(0, |buffer| buffer.borrow().len())
     }
 
     pub(super) fn limit(&self) -> usize {
@@ -64,23 +71,27 @@ impl Inbound {
 
     /// Be woken when there is more to read.
     pub(super) fn wait(&self, cx: &Context<'_>) {
-        self.waiter.wait(cx);
+        self.waiter.get_or_init(Box::default).wait(cx);
     }
 
     pub(super) fn wake(&self) {
-        self.waiter.wake();
+        if let Some(waiter) = self.waiter.get() {
+            waiter.wake();
+        }
     }
 
     /// Nothing more will come. What befalls the connection after a proper end is the writer's affair.
     pub(super) fn end(&self, error: Option<&io::Error>) {
-        if !self.ended.replace(true) {
-            self.error.replace(error.map(same_error));
+        if !self.ended.replace(true)
+            && let Some(error) = error
+        {
+            let _ = self.error.set(same_error(error));
         }
-        self.waiter.wake();
+        self.wake();
     }
 
     pub(super) fn at_eof(&self) -> bool {
-        self.ended.get() && self.buffer.borrow().is_empty()
+        self.ended.get() && self.is_empty()
     }
 
     pub(super) fn set_limit(&self, limit: usize) {
@@ -91,7 +102,7 @@ impl Inbound {
     /// the limit and down to the limit, as asyncio: a line of that length and the beginning of the next have room.
     #[inline]
     pub(super) fn pause_changed(&self) -> Option<bool> {
-        let (held, limit) = (self.buffer.borrow().len(), self.limit.get());
+        let (held, limit) = (self.len(), self.limit.get());
         let most = if self.paused.get() { limit } else { limit.saturating_mul(2) };
         let pause = held > most && !self.starving.get();
         (self.paused.replace(pause) != pause).then_some(pause)
@@ -108,7 +119,10 @@ impl Inbound {
         // Not told that it ended by an error, which is no end, and leaves what is incomplete where it is.
         let ended = self.ended.get() && error.is_none();
         self.starving.set(false);
-        match (wanted.attempt(&mut self.buffer.borrow_mut(), self.limit.get(), ended), error) {
+        let (mut kept, mut nothing) =
+            (self.buffer.get().map(|buffer| buffer.borrow_mut()), ByteBuffer::new());
+        let kept = kept.as_deref_mut().unwrap_or(&mut nothing);
+        match (wanted.attempt(kept, self.limit.get(), ended), error) {
             (Read::NeedMore, Some(error)) => Poll::Ready(Err(error.into())),
             (Read::NeedMore, None) => {
                 self.starving.set(true);
@@ -120,8 +134,9 @@ impl Inbound {
 
     /// Until there is something; `take` says how much of it it took, and is not called at the end.
     pub(super) fn poll_take(&self, take: impl FnOnce(&[u8]) -> usize) -> Poll<io::Result<()>> {
-        let mut buffer = self.buffer.borrow_mut();
-        if !buffer.is_empty() {
+        if let Some(mut buffer) = self.buffer.get().map(|buffer| buffer.borrow_mut())
+            && !buffer.is_empty()
+        {
             self.starving.set(false);
             let taken = take(buffer.as_slice());
             buffer.consume(taken);
@@ -135,7 +150,7 @@ impl Inbound {
     }
 
     fn error(&self) -> Option<io::Error> {
-        self.error.borrow().as_ref().map(same_error)
+        self.error.get().map(same_error)
     }
 }
 

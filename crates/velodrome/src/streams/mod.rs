@@ -69,7 +69,7 @@ pub(crate) fn open(
         if let Some(client) = &client {
             client.attach(weak.clone());
         }
-        Connection::new(hub, peer, client)
+        Connection::new(peer, client)
     });
     let stream = Stream::new(hub, Descriptor::Owned(socket), Rc::clone(&connection) as Rc<_>);
     if let Err(error) = stream.start() {

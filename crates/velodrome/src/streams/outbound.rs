@@ -1,6 +1,6 @@
 //! Whether a writer should wait, and what became of the connection it writes to.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell};
 use std::io;
 use std::task::{Context, Poll};
 
@@ -15,7 +15,7 @@ pub(crate) struct Outbound {
     written_late: Cell<bool>,
     lost: Cell<bool>,
     /// Why it was lost, if it was not closed.
-    error: RefCell<Option<io::Error>>,
+    error: OnceCell<io::Error>,
     waiters: Waiters,
 }
 
@@ -39,7 +39,9 @@ impl Outbound {
 
     pub(super) fn lose(&self, error: Option<&io::Error>) {
         self.lost.set(true);
-        self.error.replace(error.map(same_error));
+        if let Some(error) = error {
+            let _ = self.error.set(same_error(error));
+        }
         self.waiters.wake();
     }
 
@@ -89,7 +91,7 @@ impl Outbound {
 
     /// What `write`, which cannot fail, would have had to say.
     fn told(&self) -> io::Result<()> {
-        if let Some(error) = &*self.error.borrow() {
+        if let Some(error) = self.error.get() {
             return Err(same_error(error));
         }
         if self.written_late.get() {

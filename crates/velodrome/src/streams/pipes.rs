@@ -70,7 +70,7 @@ fn open(what: &str, pipe: OwnedFd, kind: Kind) -> io::Result<Rc<Connection>> {
     let local = local::require(what)?;
     sys::set_nonblocking(pipe.as_raw_fd(), true)?;
     // The other end has no name.
-    let connection = Rc::new(Connection::new(local.hub(), Peer::unix(b"")?, None));
+    let connection = Rc::new(Connection::new(Peer::unix(b"")?, None));
     let protocol = Rc::clone(&connection) as Rc<_>;
     let stream = Stream::with_kind(local.hub(), Descriptor::Owned(pipe), kind, protocol);
     if let Err(error) = stream.start() {

@@ -8,14 +8,15 @@ use crate::channel::Channel;
 impl Connection {
     /// Carry the bytes by `layer`, from now on. A reader that waits at the socket waits here then.
     pub(crate) fn attach_layer(&self, layer: Rc<dyn Channel>) {
-        self.layer.replace(Some(layer));
+        self.layer.set(Some(Box::new(layer)));
         self.wake_reader();
         self.plain.set(false);
     }
 
     /// All that has arrived and was not read: to the layer it is ciphertext.
     pub(crate) fn take_unread(&self) -> Vec<u8> {
-        let unread = self.inbound.buffer.borrow_mut().take(usize::MAX);
+        let kept = self.inbound.buffer.get();
+        let unread = kept.map_or_else(Vec::new, |buffer| buffer.borrow_mut().take(usize::MAX));
         self.keep_up();
         unread
     }

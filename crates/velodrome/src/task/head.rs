@@ -3,14 +3,13 @@
 use std::cell::Cell;
 use std::ptr;
 use std::sync::Arc;
-use std::task::Context;
+use std::task::{Context, Waker};
 
 use velodrome_engine::ready::SendRunnable;
 use velodrome_engine::wakeup::Inbox;
 
 use super::cell::VTable;
 use crate::atomics::{AtomicBool, AtomicU32, Ordering, here};
-use crate::waiting::Waiter;
 
 /// The way to a loop from other threads; which one it is also says which loop.
 pub(crate) type Door = Arc<Inbox<SendRunnable>>;
@@ -32,7 +31,8 @@ pub(super) struct Head {
     pub(super) wakers: Cell<i32>,
     /// Its place in the loop's table.
     index: u32,
-    waiter: Waiter,
+    /// Who waits for the end.
+    waiter: Cell<Option<Waker>>,
     /// What the default name is made of, when somebody asks.
     number: u64,
     #[allow(clippy::box_collection, reason = "one word in every task, for what few have")]
@@ -76,7 +76,7 @@ impl Head {
             local: Cell::new(holders),
             wakers: Cell::new(0),
             index,
-            waiter: Waiter::default(),
+            waiter: Cell::default(),
             number,
             name: Cell::default(),
         }
@@ -126,7 +126,9 @@ impl Head {
     /// The future is gone: who waits may know.
     pub(super) fn finish(&self) {
         self.state.set(State::Finished);
-        self.waiter.wake();
+        if let Some(waiter) = self.waiter.take() {
+            waiter.wake();
+        }
     }
 
     /// False if it is too late.
@@ -164,7 +166,11 @@ impl Head {
     }
 
     pub(super) fn wait(&self, cx: &Context<'_>) {
-        self.waiter.wait(cx);
+        let waiter = match self.waiter.take() {
+            Some(waiter) if waiter.will_wake(cx.waker()) => waiter,
+            _ => cx.waker().clone(),
+        };
+        self.waiter.set(Some(waiter));
     }
 
     /// Only who turns this from false to true sends the wake-up, so it is in the inbox once at most.
@@ -189,7 +195,7 @@ impl Head {
 
     /// Drop what belongs to this thread, in a task that nobody holds here any more.
     pub(super) fn empty(&self) {
-        self.waiter.clear();
+        self.waiter.take();
         self.name.take();
     }
 }
