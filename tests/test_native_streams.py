@@ -511,6 +511,42 @@ class TestWriting:
 
         talk(test)
 
+    def test_protocols_flags(self, talk):
+        """Drain asks the protocol, whatever it finds there."""
+
+        async def test(reader, writer, peer):
+            await writer.drain()
+            protocol = writer._protocol
+            for truth in (0, "", None, False):
+                protocol._paused = protocol._connection_lost = truth
+                await writer.drain()
+            for truth in (1, "yes", True):
+                protocol._connection_lost = truth
+                with pytest.raises(ConnectionResetError):
+                    await writer.drain()
+            protocol._connection_lost = False
+            del protocol._paused
+            with pytest.raises(AttributeError, match="_paused"):
+                await writer.drain()
+            protocol._paused = False
+            vars(protocol)["_connection_lost"] = vars(protocol).pop("_connection_lost")
+            await writer.drain()
+
+        talk(test)
+
+    def test_attributes_by_another_name_of_the_same_text(self, talk):
+        async def test(reader, writer, peer):
+            for owner in (writer, writer._protocol):
+                values = dict(vars(owner))
+                vars(owner).clear()
+                vars(owner).update(("".join([name[:1], name[1:]]), value) for name, value in values.items())
+            for number in range(40):
+                writer.write(b"%d" % (number % 10))
+                await writer.drain()
+            await until(lambda: len(peer.recv(100, socket.MSG_PEEK)) == 40)
+
+        talk(test)
+
     def test_cancelled_under_pressure(self, talk):
         async def test(reader, writer, peer):
             while not writer._protocol._paused:
@@ -665,6 +701,67 @@ class TestOverrides:
             assert await reader.readexactly(3) == b"def"
             assert fed == [b"def"]
             assert type(reader) is asyncio.StreamReader
+
+        talk(test)
+
+    def test_methods_of_the_transport(self, talk):
+        """A writer asks its transport for them each time."""
+
+        async def test(reader, writer, peer):
+            transport, done = writer.transport, []
+            plain = transport.write
+            writer.write(b"a")
+            transport.write = lambda data: (done.append(data), plain(data.upper()))
+            writer.write(b"b")
+            await writer.drain()
+            transport.is_closing = lambda: done.append("is_closing?")
+            await writer.drain()
+            assert done == [b"b", "is_closing?"]
+            del transport.write, transport.is_closing
+            writer.write(b"c")
+            await writer.drain()
+            assert done == [b"b", "is_closing?"]
+
+        talk(test)
+
+    def test_helper_of_the_protocol(self, talk):
+        async def test(reader, writer, peer):
+            asked = []
+
+            class Protocol(asyncio.StreamReaderProtocol):
+                async def _drain_helper(self):
+                    asked.append(self)
+
+            writer._protocol.__class__ = Protocol
+            await writer.drain()
+            assert asked == [writer._protocol]
+
+        talk(test)
+
+    def test_another_dict(self, talk):
+        """Attributes are looked for where the object has them now."""
+
+        class Dict(dict):
+            pass
+
+        async def test(reader, writer, peer):
+            for kind in (dict, Dict, lambda state: dict(reversed(state.items()))):
+                for stream in (reader, writer, writer._protocol):
+                    stream.__dict__ = kind(vars(stream))
+                waiting = asyncio.ensure_future(reader.readexactly(6))
+                await turns(2)
+                peer.send(b"abc")
+                await turns(5)
+                peer.send(b"def")
+                assert await waiting == b"abcdef"
+                writer.write(b"abc")
+                await writer.drain()
+                assert reader._waiter is None
+                reader.set_exception(error := ValueError())
+                with pytest.raises(ValueError) as info:
+                    await reader.read(1)
+                assert info.value is error
+                reader._exception = None
 
         talk(test)
 

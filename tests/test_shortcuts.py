@@ -11,6 +11,7 @@ import contextvars
 import gc
 import socket
 import sys
+import threading
 import weakref
 
 import pytest
@@ -300,6 +301,292 @@ class TestMessages:
             return [error.args for error in seen]
 
         assert run(main()) == [(b"first",), (b"other",)]
+
+
+class TestStreamsUseThingsAgain:
+    """The exception that carries a value, the memory of an empty buffer, and that of the coroutines."""
+
+    @pytest.fixture
+    def fed(self, run, loop):
+        """Run a test with a stream reader and a function that lets it have some bytes."""
+
+        def fed(test):
+            async def main():
+                near, far = socket.socketpair()
+                reader, writer = await asyncio.open_connection(sock=near)
+                if isinstance(loop, _core.Loop):
+                    assert type(reader) is _core.StreamReader
+                far.setblocking(False)
+
+                async def feed(data):
+                    size = len(reader._buffer) + len(data)
+                    await loop.sock_sendall(far, data)
+                    await until(lambda: len(reader._buffer) == size)
+
+                await test(reader, feed)
+                far.close()
+                writer.close()
+
+            run(main())
+
+        return fed
+
+    @staticmethod
+    def stopped(coroutine):
+        """With no trace of having been caught."""
+        steps = coroutine.__await__()
+        try:
+            while next(steps) is None:
+                """It gave way to others, as it does now and then."""
+        except StopIteration as stop:
+            return stop.with_traceback(None)
+        raise AssertionError("it waits")
+
+    @pytest.mark.parametrize(
+        "keep", [lambda stop: stop, lambda stop: stop.args, lambda stop: hash(stop.args)]
+    )
+    def test_a_stop_iteration_that_is_kept_stays_as_it_was(self, fed, keep):
+        async def test(reader, feed):
+            kept = []
+            for number in range(6):
+                data = b"message %d" % number
+                await feed(data)
+                stop = self.stopped(reader.read(100))
+                assert (stop.value, stop.args, stop.__context__) == (data, (data,), None)
+                kept.append((keep(stop), keep(StopIteration(data)), data))
+                del stop
+                await feed(b"between")
+                assert await reader.read(100) == b"between"
+            for found, wanted, data in kept:
+                if isinstance(found, StopIteration):
+                    assert (found.value, found.args) == (data, (data,))
+                else:
+                    assert found == wanted
+
+        fed(test)
+
+    @pytest.mark.parametrize(
+        "mark",
+        [
+            lambda stop: setattr(stop, "mine", True),
+            lambda stop: setattr(stop, "__context__", ValueError()),
+            lambda stop: setattr(stop, "__cause__", ValueError()),
+            lambda stop: setattr(stop, "__cause__", None),  # as `raise … from None` does
+            lambda stop: setattr(stop, "args", (stop.value, 2)),
+            lambda stop: setattr(stop, "args", ()),
+            lambda stop: setattr(stop, "value", None),
+            lambda stop: stop.add_note("seen"),
+        ],
+    )
+    def test_a_stop_iteration_with_marks_is_not_used_again(self, fed, mark):
+        """Nobody has kept it, but somebody has written on it."""
+
+        async def test(reader, feed):
+            for number in range(3):
+                data = b"data %d" % number
+                await feed(data)
+                stop = self.stopped(reader.read(100))
+                assert (stop.value, stop.args) == (data, (data,))
+                # Not vars(), which would make it a dict.
+                assert not any(hasattr(stop, name) for name in ("mine", "__notes__"))
+                assert (stop.__cause__, stop.__context__, stop.__suppress_context__) == (None, None, False)
+                mark(stop)
+                del stop
+
+        fed(test)
+
+    def test_a_stop_iteration_knows_what_was_handled_meanwhile(self, fed):
+        async def test(reader, feed):
+            for handled in (KeyError(), None, ValueError()):
+                await feed(b"data")
+                try:
+                    if handled:
+                        raise handled
+                    stop = self.stopped(reader.read(100))
+                except Exception:
+                    stop = self.stopped(reader.read(100))
+                assert (stop.value, stop.__context__) == (b"data", handled)
+                del stop
+
+        fed(test)
+
+    def test_a_tracer_keeps_what_it_was_shown(self, fed):
+        kept = []
+
+        def trace(frame, event, argument):
+            if event == "exception" and frame.f_code.co_name == "reads":
+                kept.append(argument[1])
+            return trace
+
+        async def reads(reader):
+            return await reader.read(100)
+
+        async def test(reader, feed):
+            tracing = sys.gettrace()
+            for number in range(4):
+                data = b"message %d" % number
+                await feed(data)
+                sys.settrace(trace)
+                try:
+                    assert await reads(reader) == data
+                finally:
+                    sys.settrace(tracing)
+            # 3.11 shows a tracer the value alone, and none at all where nothing was raised.
+            values = [getattr(stop, "value", stop) for stop in kept]
+            assert values == [b"message %d" % number for number in range(len(values))]
+
+        fed(test)
+
+    @pytest.mark.velodrome_only
+    def test_a_stop_iteration_comes_again(self, fed, request):
+        """Else the tests above show nothing."""
+
+        async def test(reader, feed):
+            await feed(b"datadata")
+            first, second = ([id(self.stopped(reader.read(4))), reader][0] for _ in range(2))
+            between = StopIteration(b"in the place of the first, if that is free")
+            await feed(b"data")
+            third = id(self.stopped(reader.read(4)))
+            assert (first == second == third != id(between)) == ("unlearnt" not in request.node.callspec.id)
+
+        fed(test)
+
+    def test_threads_do_not_see_each_others(self, new_loop):
+        """What is used again is the process's."""
+        wrong, interval = [], sys.getswitchinterval()
+
+        async def serve(reader, writer):
+            while line := await reader.readline():
+                writer.write(line)
+                await writer.drain()
+            writer.close()
+
+        async def exchange(tag):
+            server = await asyncio.start_server(serve, "127.0.0.1", 0)
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            kept = []
+            for number in range(300):
+                line = b"%s %d%s\n" % (tag, number, b"." * (number % 70))
+                writer.write(line)
+                await writer.drain()
+                await until(lambda line=line: len(reader._buffer) == len(line))
+                stop = self.stopped(reader.readline())
+                kept.append((stop if number % 3 else stop.value, line))
+                del stop
+            wrong.extend(pair for pair in kept if getattr(pair[0], "value", pair[0]) != pair[1])
+            writer.close()
+            await writer.wait_closed()
+            server.close()
+
+        loops = [new_loop() for _ in range(3)]
+        threads = [
+            threading.Thread(target=loop.run_until_complete, args=(exchange(b"%d" % number),))
+            for number, loop in enumerate(loops)
+        ]
+        sys.setswitchinterval(1e-6)
+        try:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(10)
+        finally:
+            sys.setswitchinterval(interval)
+        assert wrong == []
+
+    def test_large_values_are_not_kept_alive(self, fed):
+        async def test(reader, feed):
+            large, fresh = b"x" * 70_000, bytes(70_000)
+            await feed(large)
+            data = await reader.readexactly(len(large))
+            assert data == large
+            assert sys.getrefcount(data) == sys.getrefcount(fresh)
+
+        fed(test)
+
+    def test_an_emptied_buffer_is_empty_in_every_way(self, fed):
+        async def test(reader, feed):
+            buffer = reader._buffer
+            for size in (10, 3000, 5, 100, 9000, 1, 60_000, 20):
+                data = bytes(index % 251 for index in range(size))
+                await feed(data)
+                assert await reader.readexactly(size) == data
+                assert reader._buffer is buffer
+                facts = (buffer, len(buffer), bytes(buffer), list(buffer), bool(buffer), buffer + b"!")
+                assert facts == (bytearray(), 0, b"", [], False, b"!")
+                assert sys.getsizeof(buffer) < 5000
+                buffer += data
+                assert await reader.read(100_000) == data
+                buffer.extend(b"ab")
+                del buffer[:1]
+                assert await reader.read(100_000) == b"b"
+
+        fed(test)
+
+    def test_a_buffer_that_somebody_looks_at_is_not_emptied(self, fed):
+        async def test(reader, feed):
+            await feed(b"data")
+            with memoryview(reader._buffer) as view:
+                with pytest.raises(BufferError):
+                    await reader.read(100)
+                assert bytes(view) == b"data"
+            assert await reader.read(100) == b"data"
+
+        fed(test)
+
+    @pytest.mark.velodrome_only
+    def test_a_coroutine_that_is_never_awaited_is_collected(self, fed):
+        class Marked:
+            pass
+
+        async def test(reader, feed):
+            await feed(b"data")
+            for make in (lambda: reader.read(1), reader.readline, lambda: reader.read(2)):
+                reader.marked = Marked()
+                reference = weakref.ref(reader.marked)
+                other = asyncio.StreamReader()
+                other.__class__ = _core.StreamReader
+                other.cycle, other.marked = other.read(1), reader.marked
+                del other, reader.marked
+                coroutine = make()
+                del coroutine
+                assert is_collected(reference)
+
+        fed(test)
+
+    @pytest.mark.parametrize("interned", [True, False])
+    def test_attributes_in_any_order(self, fed, interned):
+        """Native code looks first where the last reader had the attribute."""
+
+        async def test(reader, feed):
+            names = list(vars(reader))
+            for turn in range(40):
+                state = vars(reader)
+                values = dict(state)
+                state.clear()
+                for name in names[turn % len(names) :] + names[: turn % len(names)]:
+                    state[sys.intern(name) if interned else "".join([name[:2], name[2:]])] = values[name]
+                waiting = asyncio.ensure_future(reader.readexactly(6))
+                await until(lambda: reader._waiter is not None)
+                assert asyncio.isfuture(reader._waiter)
+                await feed(b"abc")
+                await feed(b"")
+                reader.feed_data(b"def")
+                assert await waiting == b"abcdef"
+                assert (reader._waiter, reader._buffer) == (None, b"")
+
+        fed(test)
+
+    def test_an_attribute_that_is_gone(self, fed):
+        async def test(reader, feed):
+            await feed(b"abc")
+            assert await reader.read(1) == b"a"
+            exception = vars(reader).pop("_exception")
+            with pytest.raises(AttributeError, match="_exception"):
+                await reader.read(1)
+            reader._exception = exception
+            assert await reader.read(1) == b"b"
+
+        fed(test)
 
 
 class Cycle:

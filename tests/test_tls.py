@@ -245,6 +245,41 @@ class TestTalking:
 
         run(main())
 
+    def test_methods_of_the_transport_under_a_writer(self, run):
+        """A writer asks its transport for them each time."""
+
+        async def main():
+            async def serve(reader, writer):
+                transport, done = writer.transport, []
+                plain = transport.write
+                writer.write(b"a")
+                transport.write = lambda data: (done.append(data), plain(data.upper()))
+                writer.write(b"b")
+                await writer.drain()
+                transport.is_closing = lambda: done.append("is_closing?")
+                await writer.drain()
+                transport.__class__ = type(
+                    "Other", (type(transport),), {"write": lambda _, data: plain(b"C")}
+                )
+                del transport.write, transport.is_closing
+                writer.write(b"c")
+                await writer.drain()
+                writer.close()
+                asked.set_result(done)
+
+            asked = asyncio.get_running_loop().create_future()
+            server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=server_context())
+            reader, writer = await asyncio.open_connection(
+                *server.sockets[0].getsockname(), ssl=client_context(), server_hostname="localhost"
+            )
+            assert await reader.read() == b"aBC"
+            assert await asked == [b"b", "is_closing?"]
+            writer.close()
+            await writer.wait_closed()
+            server.close()
+
+        run(main())
+
     def test_tls_1_2(self, run):
         async def main():
             theirs, ours = server_context(), client_context()

@@ -45,8 +45,8 @@ fn native_types() -> [TypeEntry; 14] {
 }
 
 /// Learn what shortcuts stand on: how the steps and wake-ups of C tasks look, where contexts keep their variables,
-/// whether bytes objects can be used again, whether servers keep their transports in a weak set. What is learnt belongs to the main interpreter: in another one
-/// the import fails.
+/// whether bytes objects, bytearrays and StopIterations can be used again, whether servers keep their transports in a weak set. What
+/// is learnt belongs to the main interpreter: in another one the import fails.
 #[pyfunction]
 fn learn(step: &Bound<'_, PyAny>, wakeup: &Bound<'_, PyAny>, servers: bool) -> PyResult<()> {
     if !kit::module::in_main_interpreter() {
@@ -55,7 +55,9 @@ fn learn(step: &Bound<'_, PyAny>, wakeup: &Bound<'_, PyAny>, servers: bool) -> P
     native::server::learn(servers);
     native::scheduling::learn(Obj::of(step), Obj::of(wakeup));
     kit::context::learn();
+    kit::bytearrays::learn();
     kit::recycled::learn();
+    kit::stopping::learn();
     Ok(())
 }
 
@@ -65,7 +67,9 @@ fn unlearn() {
     native::server::learn(false);
     native::scheduling::unlearn();
     kit::context::unlearn();
+    kit::bytearrays::unlearn();
     kit::recycled::unlearn();
+    kit::stopping::unlearn();
 }
 
 /// Learn which subclass of `Loop` nearly every loop is.

@@ -18,6 +18,7 @@ use super::object::{
     Obj, Raised, Ref, Result, clear_raised, none, raise_exception, raised, runtime_error, status, string,
     take_raised, type_error, value_error, with_raised_aside,
 };
+use super::stopping::{stop_briefly, stop_with};
 use super::types::{Native, This, guarded, make_type_with, slot};
 
 /// What came of going on.
@@ -89,16 +90,6 @@ fn resume<T: Coroutine>(this: This<'_, T>, sent: &Obj) -> Result<Step> {
     settle(this, T::step(this))
 }
 
-/// Raise StopIteration with a value, which may be a tuple or an exception.
-fn stop_with(value: &Obj) -> Raised {
-    // SAFETY: exception types live for ever; attached.
-    let kind = unsafe { Obj::from_ptr(ffi::PyExc_StopIteration) };
-    match kind.call(&[value]) {
-        Ok(exception) => raise_exception(&exception),
-        Err(raised) => raised,
-    }
-}
-
 fn answer(step: Step) -> Result<Ref> {
     match step {
         Step::Yield(value) => Ok(value),
@@ -132,7 +123,7 @@ unsafe extern "C" fn tp_iternext<T: Coroutine>(object: *mut ffi::PyObject) -> *m
             Step::Yield(value) => value.into_ptr(),
             // The end without a value needs no exception: that is how iterators say None.
             Step::Return(value) if value.is_none() => ptr::null_mut(),
-            Step::Return(value) => return Err(stop_with(&value)),
+            Step::Return(value) => return Err(stop_briefly(&value)),
         })
     })
 }

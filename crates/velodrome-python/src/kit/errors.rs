@@ -74,6 +74,12 @@ pub(crate) fn raise_exception(exception: &Obj) -> Raised {
     Raised
 }
 
+/// Whether an exception is being handled: what is raised now gets it as its context.
+pub(crate) fn handles_one() -> bool {
+    // SAFETY: attached; owned, or NULL when nothing is handled, and then nothing is raised.
+    unsafe { Ref::from_owned(ffi::PyErr_GetHandledException()) }.is_ok()
+}
+
 /// Whether the pending exception is one that must leave the loop: SystemExit or KeyboardInterrupt.
 pub(crate) fn raised_to_leave() -> bool {
     // SAFETY: attached, and an exception is pending.

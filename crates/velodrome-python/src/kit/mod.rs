@@ -11,6 +11,7 @@
 //! Send nor Sync, so it cannot leave by accident. SAFETY lines below say "attached" for short.
 #![allow(unsafe_code, reason = "this folder is the binding's quarantine for unsafe code")]
 
+pub(crate) mod attributes;
 mod bound;
 pub(crate) mod buffer;
 pub(crate) mod bytearrays;
@@ -29,6 +30,7 @@ pub(crate) mod recycled;
 pub(crate) mod roomy;
 pub(crate) mod runnables;
 pub(crate) mod sets;
+pub(crate) mod stopping;
 #[cfg(Py_3_12)]
 pub(crate) mod taking;
 #[cfg(not(Py_3_12))]

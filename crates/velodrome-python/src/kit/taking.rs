@@ -2,7 +2,7 @@
 
 use pyo3::ffi;
 
-use super::object::Ref;
+use super::object::{Raised, Ref};
 
 /// `writelines` asks for the truth of its argument first, so None is no lines (3.11 joins it and raises).
 pub(crate) const FALSY_LINES_ARE_NONE: bool = true;
@@ -11,4 +11,11 @@ pub(crate) const FALSY_LINES_ARE_NONE: bool = true;
 pub(crate) fn take_raised() -> Option<Ref> {
     // SAFETY: attached; owned, or NULL when nothing is pending.
     unsafe { Ref::from_owned(ffi::PyErr_GetRaisedException()) }.ok()
+}
+
+/// Raise an exception object as it is: no context is added to it.
+pub(super) fn raise_taken(exception: Ref) -> Raised {
+    // SAFETY: attached; the count is taken over.
+    unsafe { ffi::PyErr_SetRaisedException(exception.into_ptr()) }
+    Raised
 }

@@ -4,7 +4,7 @@ use std::ptr;
 
 use pyo3::ffi;
 
-use super::object::Ref;
+use super::object::{Raised, Ref};
 
 /// See the other file.
 pub(crate) const FALSY_LINES_ARE_NONE: bool = false;
@@ -26,4 +26,15 @@ pub(crate) fn take_raised() -> Option<Ref> {
         ffi::Py_XDECREF(traceback);
         Ref::from_owned(value).ok()
     }
+}
+
+/// See the other file.
+pub(super) fn raise_taken(exception: Ref) -> Raised {
+    let kind = exception.type_ptr();
+    // SAFETY: attached; both counts are taken over, the type's is made here.
+    unsafe {
+        ffi::Py_INCREF(kind.cast());
+        ffi::PyErr_Restore(kind.cast(), exception.into_ptr(), ptr::null_mut());
+    }
+    Raised
 }

@@ -11,7 +11,7 @@ use velodrome_engine::census;
 
 use super::freeing::{Spare, tp_dealloc};
 use super::methods::{GetSet, Method};
-use super::object::{Obj, Raised, Ref, Result, Slot, runtime_error, type_error};
+use super::object::{Obj, Raised, Ref, Result, Slot, dict_get, runtime_error, type_error};
 
 /// Where a type's Rust value lies inside its objects. Written once, before the first object exists.
 pub(crate) struct Layout {
@@ -139,6 +139,22 @@ impl<'a, T: Native> This<'a, T> {
         self.value
     }
 
+    /// Whether the instance has an attribute of its own by this name, which whoever asks in Python finds before the
+    /// type's.
+    pub(crate) fn has_own(self, name: &Obj) -> Result<bool> {
+        const { assert!(T::DICT) };
+        // SAFETY: the type has the dict offset given in `make_type`; NULL until used.
+        let dict = unsafe {
+            *self
+                .object
+                .as_ptr()
+                .byte_offset((*self.object.type_ptr()).tp_dictoffset)
+                .cast::<*mut ffi::PyObject>()
+        };
+        // SAFETY: not NULL, and the object holds it.
+        Ok(!dict.is_null() && dict_get(unsafe { Obj::from_ptr(dict) }, name)?.is_some())
+    }
+
     /// See an object as a T.
     pub(crate) fn of(object: &'a Obj) -> Option<Self> {
         // SAFETY: checked to be of T's type or a subtype.
@@ -239,6 +255,14 @@ pub(crate) fn new_untracked<T: Native>(value: T) -> Result<Ref> {
         census::born(name_of::<T>());
         Ok(object)
     }
+}
+
+/// As [`new_object`], in memory that is kept for such objects, if there is some.
+pub(crate) fn new_kept<T: Native>(value: T) -> Result<Ref> {
+    let object = new_untracked(value)?;
+    // SAFETY: alive, whole, and just made untracked.
+    unsafe { ffi::PyObject_GC_Track(object.as_ptr().cast()) };
+    Ok(object)
 }
 
 /// Show an object of a native type to the collector, if it does not see it yet.

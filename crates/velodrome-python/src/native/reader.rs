@@ -6,26 +6,26 @@ use std::ffi::CStr;
 
 use super::reading::{self, Wanted};
 use super::watches::wake;
+use crate::kit::attributes::{Attribute, Attributes};
 use crate::kit::buffer::exact_bytes;
 use crate::kit::bytearrays::ByteArray;
 use crate::kit::methods::{Args, Method};
 use crate::kit::names::{Imported, Name};
 use crate::kit::object::{
-    Obj, Ref, Result, boolean, clear_raised, dict_get, dict_set, index, none, raised_not_implemented,
-    same_text,
+    Obj, Ref, Result, boolean, clear_raised, index, none, raised_not_implemented, same_text,
 };
 use crate::kit::types::{Layout, Native, This, Visit, make_overlay};
 
 static ASYNCIO_READER: Imported = Imported::new("asyncio.streams", "StreamReader");
 static CLASS: Name = Name::new("__class__");
-static BUFFER: Name = Name::new("_buffer");
-static EOF: Name = Name::new("_eof");
-static EXCEPTION: Name = Name::new("_exception");
-static LIMIT: Name = Name::new("_limit");
-static LOOP: Name = Name::new("_loop");
-static PAUSED: Name = Name::new("_paused");
-static TRANSPORT: Name = Name::new("_transport");
-static WAITER: Name = Name::new("_waiter");
+static BUFFER: Attribute = Attribute::new("_buffer");
+static EOF: Attribute = Attribute::new("_eof");
+static EXCEPTION: Attribute = Attribute::new("_exception");
+static LIMIT: Attribute = Attribute::new("_limit");
+static LOOP: Attribute = Attribute::new("_loop");
+static PAUSED: Attribute = Attribute::new("_paused");
+static TRANSPORT: Attribute = Attribute::new("_transport");
+static WAITER: Attribute = Attribute::new("_waiter");
 static PAUSE_READING: Name = Name::new("pause_reading");
 static RESUME_READING: Name = Name::new("resume_reading");
 
@@ -36,72 +36,55 @@ pub(crate) fn make_type() -> Result<Ref> {
     make_overlay::<StreamReader>(ASYNCIO_READER.get()?)
 }
 
-/// A reader's attributes, as asyncio names them, read from the instance's dict: an attribute look-up asks the classes
-/// first, and there are some ten of them in a message.
-pub(super) struct State<'a> {
-    reader: &'a Obj,
-    dict: Ref,
-}
+/// A reader's attributes, as asyncio names them; a message looks at some ten of them.
+pub(super) struct State<'a>(Attributes<'a>);
 
 impl<'a> State<'a> {
     pub(super) fn of(reader: &'a Obj) -> Result<Self> {
-        Ok(Self { reader, dict: reader.instance_dict()? })
+        Attributes::of(reader).map(Self)
     }
 
     pub(super) fn reader(&self) -> &'a Obj {
-        self.reader
-    }
-
-    fn get(&self, name: &Name) -> Result<Ref> {
-        let name = name.get()?;
-        match dict_get(&self.dict, name)? {
-            Some(found) => Ok(found),
-            // Missing, or a class attribute: asyncio would say so.
-            None => self.reader.getattr(name),
-        }
-    }
-
-    fn set(&self, name: &Name, value: &Obj) -> Result<()> {
-        dict_set(&self.dict, name.get()?, value)
+        self.0.object()
     }
 
     pub(super) fn buffer(&self) -> Result<Ref> {
-        self.get(&BUFFER)
+        self.0.get(&BUFFER)
     }
 
     pub(super) fn eof(&self) -> Result<bool> {
-        self.get(&EOF)?.is_true()
+        self.0.get(&EOF)?.is_true()
     }
 
     pub(super) fn exception(&self) -> Result<Option<Ref>> {
-        self.get(&EXCEPTION).map(unless_none)
+        self.0.get(&EXCEPTION).map(unless_none)
     }
 
     pub(super) fn limit(&self) -> Result<usize> {
-        Ok(usize::try_from(self.get(&LIMIT)?.as_long()?).unwrap_or(0))
+        Ok(usize::try_from(self.0.get(&LIMIT)?.as_long()?).unwrap_or(0))
     }
 
     pub(super) fn event_loop(&self) -> Result<Ref> {
-        self.get(&LOOP)
+        self.0.get(&LOOP)
     }
 
     pub(super) fn waiter(&self) -> Result<Option<Ref>> {
-        self.get(&WAITER).map(unless_none)
+        self.0.get(&WAITER).map(unless_none)
     }
 
     pub(super) fn set_waiter(&self, waiter: &Obj) -> Result<()> {
-        self.set(&WAITER, waiter)
+        self.0.set(&WAITER, waiter)
     }
 
     fn is_paused(&self) -> Result<bool> {
-        self.get(&PAUSED)?.is_true()
+        self.0.get(&PAUSED)?.is_true()
     }
 
     /// `if self._paused: …resume_reading()`
     pub(super) fn resume(&self) -> Result<()> {
         if self.is_paused()? {
-            self.set(&PAUSED, &boolean(false))?;
-            self.get(&TRANSPORT)?.call_method(RESUME_READING.get()?, [])?;
+            self.0.set(&PAUSED, &boolean(false))?;
+            self.0.get(&TRANSPORT)?.call_method(RESUME_READING.get()?, [])?;
         }
         Ok(())
     }
@@ -116,16 +99,16 @@ impl<'a> State<'a> {
 
     /// Pause the transport for a buffer that is too long, as `feed_data` does.
     fn pause(&self) -> Result<()> {
-        let transport = self.get(&TRANSPORT)?;
+        let transport = self.0.get(&TRANSPORT)?;
         if transport.is_none() || self.is_paused()? {
             return Ok(());
         }
         match transport.call_method(PAUSE_READING.get()?, []) {
-            Ok(_) => self.set(&PAUSED, &boolean(true)),
+            Ok(_) => self.0.set(&PAUSED, &boolean(true)),
             Err(_) if raised_not_implemented() => {
                 // It will have to be buffered, all of it.
                 clear_raised();
-                self.set(&TRANSPORT, &none())
+                self.0.set(&TRANSPORT, &none())
             }
             Err(raised) => Err(raised),
         }

@@ -11,13 +11,14 @@ use super::reader::{self, State};
 use super::{dispatch, fairness};
 use crate::kit::bytearrays::ByteArray;
 use crate::kit::coroutines::{self, Coroutine, Life, Step, advance, iterator, make_coroutine_type};
+use crate::kit::freeing::Spare;
 use crate::kit::methods::{Args, GetSet, Method};
 use crate::kit::names::{Imported, Name};
 use crate::kit::object::{
     Obj, Raised, Ref, Result, Slot, bytes, clear_raised, none, raise_exception, runtime_error, string,
     type_error, with_raised_aside,
 };
-use crate::kit::types::{Layout, Native, This, Visit, new_object};
+use crate::kit::types::{Layout, Native, This, Visit, new_kept};
 
 static CREATE_FUTURE: Name = Name::new("create_future");
 static INCOMPLETE: Imported = Imported::new("asyncio.exceptions", "IncompleteReadError");
@@ -138,7 +139,7 @@ pub(super) fn begin(
     inherited: &Imported,
 ) -> Result<Ref> {
     match wanted {
-        Some(wanted) if !args.has_keywords() && !dispatch::debugging() => new_object(Reading {
+        Some(wanted) if !args.has_keywords() && !dispatch::debugging() => new_kept(Reading {
             life: Life::default(),
             reader: Slot::new(reader.to_ref()),
             limited: !matches!(wanted, Wanted::Some(_) | Wanted::Exactly(_)),
@@ -316,6 +317,11 @@ fn too_long(
 impl Native for Reading {
     const NAME: &'static CStr = c"velodrome._core.Reading";
     const DOC: &'static CStr = c"What a stream reader's methods return; to be awaited.";
+
+    fn spare() -> Option<&'static Spare> {
+        static SPARE: Spare = Spare::new();
+        Some(&SPARE)
+    }
 
     fn layout() -> &'static Layout {
         static LAYOUT: Layout = Layout::new();

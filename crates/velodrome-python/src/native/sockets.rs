@@ -17,10 +17,11 @@ use super::readiness::Waiting;
 use super::socket_calls::{self, Tried};
 use crate::kit::buffer::{View, exact_bytes, is_data};
 use crate::kit::coroutines::{self, Coroutine, Life, Step, make_coroutine_type};
+use crate::kit::freeing::Spare;
 use crate::kit::methods::{Args, GetSet, Method};
 use crate::kit::names::Imported;
 use crate::kit::object::{Obj, Raised, Ref, Result, Slot, clear_raised, none, runtime_error};
-use crate::kit::types::{Layout, Native, This, Visit, new_object};
+use crate::kit::types::{Layout, Native, This, Visit, new_kept};
 
 static SOCKET: Imported = Imported::new("socket", "socket");
 
@@ -204,6 +205,11 @@ impl Native for Operation {
     const NAME: &'static CStr = c"velodrome._core.SocketOperation";
     const DOC: &'static CStr = c"What sock_recv() and its relatives return; to be awaited.";
 
+    fn spare() -> Option<&'static Spare> {
+        static SPARE: Spare = Spare::new();
+        Some(&SPARE)
+    }
+
     fn layout() -> &'static Layout {
         static LAYOUT: Layout = Layout::new();
         &LAYOUT
@@ -237,7 +243,7 @@ impl Native for Operation {
 fn make(this: This<'_, Loop>, args: Args<'_>, kind: Kind, inherited: &Imported) -> Result<Ref> {
     let plain = args.get(0).is_some_and(is_plain_socket) && !args.has_keywords() && !this.debug();
     if plain && kind.takes(args) {
-        return new_object(Operation::new(kind, this.object(), args));
+        return new_kept(Operation::new(kind, this.object(), args));
     }
     args.forward(inherited.get()?, this.object())
 }

@@ -4,23 +4,25 @@
 use std::cell::Cell;
 use std::ffi::CStr;
 
-use super::tls::app_transport::{self, SslTransport};
+use super::tls::app_transport;
 use super::transport::{self, Transport};
 use super::{dispatch, fairness, reader};
+use crate::kit::attributes::{Attribute, Attributes};
 use crate::kit::coroutines::{self, Coroutine, Life, Step, advance, make_coroutine_type};
+use crate::kit::freeing::Spare;
 use crate::kit::methods::{GetSet, Method};
 use crate::kit::names::{Imported, Name};
-use crate::kit::object::{Obj, Raised, Ref, Result, Slot, dict_get, none};
-use crate::kit::types::{Layout, Native, This, Visit, make_overlay, new_object};
+use crate::kit::object::{Obj, Raised, Ref, Result, Slot, boolean, none};
+use crate::kit::types::{Layout, Native, This, Visit, make_overlay, new_kept};
 
 static ASYNCIO_WRITER: Imported = Imported::new("asyncio.streams", "StreamWriter");
 static PROTOCOL_CLASS: Imported = Imported::new("asyncio.streams", "StreamReaderProtocol");
 static INHERITED_DRAIN: Imported = Imported::new("velodrome._streams", "drain");
-static TRANSPORT: Name = Name::new("_transport");
-static READER: Name = Name::new("_reader");
-static PROTOCOL: Name = Name::new("_protocol");
-static CONNECTION_LOST: Name = Name::new("_connection_lost");
-static PAUSED: Name = Name::new("_paused");
+static TRANSPORT: Attribute = Attribute::new("_transport");
+static READER: Attribute = Attribute::new("_reader");
+static PROTOCOL: Attribute = Attribute::new("_protocol");
+static CONNECTION_LOST: Attribute = Attribute::new("_connection_lost");
+static PAUSED: Attribute = Attribute::new("_paused");
 static IS_CLOSING: Name = Name::new("is_closing");
 static WRITE: Name = Name::new("write");
 
@@ -54,19 +56,36 @@ impl Native for StreamWriter {
 
 fn write(this: This<'_, StreamWriter>, data: &Obj) -> Result<Ref> {
     let transport = attribute(&*this.object().instance_dict()?, &TRANSPORT)?;
-    match (This::<Transport>::of(&transport), This::<SslTransport>::of(&transport)) {
-        (Some(transport), _) => transport::write(transport, data)?,
-        (_, Some(secured)) => app_transport::write(secured, data)?,
-        _ => transport.call_method(WRITE.get()?, [data])?,
-    };
-    Ok(none())
+    let write = WRITE.get()?;
+    match known(&transport, write)? {
+        Known::Plain(transport) => transport::write(transport, data),
+        Known::Secured(transport) => app_transport::write(&transport, data),
+        Known::Not => transport.call_method(write, [data]).map(|_| none()),
+    }
+}
+
+/// A transport whose method is ours, and nobody has put another in its place.
+enum Known<'a> {
+    Plain(This<'a, Transport>),
+    Secured(Attributes<'a>),
+    Not,
+}
+
+fn known<'a>(transport: &'a Obj, method: &Obj) -> Result<Known<'a>> {
+    if let Some(plain) = This::<Transport>::of(transport) {
+        return Ok(if plain.has_own(method)? { Known::Not } else { Known::Plain(plain) });
+    }
+    match app_transport::exactly(transport)? {
+        Some(secured) if !secured.has(method)? => Ok(Known::Secured(secured)),
+        _ => Ok(Known::Not),
+    }
 }
 
 fn drain(this: This<'_, StreamWriter>) -> Result<Ref> {
     if dispatch::debugging() {
         return INHERITED_DRAIN.get()?.call(&[this.object()]);
     }
-    new_object(Draining {
+    new_kept(Draining {
         life: Life::default(),
         writer: Slot::new(this.object().to_ref()),
         inner: Slot::default(),
@@ -75,8 +94,8 @@ fn drain(this: This<'_, StreamWriter>) -> Result<Ref> {
 }
 
 /// An attribute of the instance; None where there is none, for asyncio to complain of.
-fn attribute(dict: &Obj, name: &Name) -> Result<Ref> {
-    Ok(dict_get(dict, name.get()?)?.unwrap_or_else(none))
+fn attribute(dict: &Obj, attribute: &Attribute) -> Result<Ref> {
+    Ok(attribute.of(dict)?.unwrap_or_else(none))
 }
 
 /// Whether a reader is one whose attributes tell, and they tell of no exception.
@@ -85,10 +104,11 @@ fn is_well(reader: &Obj) -> Result<bool> {
 }
 
 fn is_closing(transport: &Obj) -> Result<bool> {
-    match (This::<Transport>::of(transport), This::<SslTransport>::of(transport)) {
-        (Some(transport), _) => Ok(transport.stream()?.is_closing()),
-        (_, Some(secured)) => app_transport::is_closing(secured),
-        _ => transport.call_method(IS_CLOSING.get()?, [])?.is_true(),
+    let is_closing = IS_CLOSING.get()?;
+    match known(transport, is_closing)? {
+        Known::Plain(transport) => Ok(transport.stream()?.is_closing()),
+        Known::Secured(transport) => app_transport::is_closing(&transport),
+        Known::Not => transport.call_method(is_closing, [])?.is_true(),
     }
 }
 
@@ -104,9 +124,22 @@ fn unpressed(writer: &Obj) -> Result<bool> {
         return Ok(false);
     }
     let protocol = attribute(&dict, &PROTOCOL)?;
-    Ok(protocol.type_ptr().cast() == PROTOCOL_CLASS.get()?.as_ptr()
-        && !protocol.getattr(CONNECTION_LOST.get()?)?.is_true()?
-        && !protocol.getattr(PAUSED.get()?)?.is_true()?)
+    Ok(protocol.is_exactly(PROTOCOL_CLASS.get()?) && is_at_ease(&protocol)?)
+}
+
+/// Whether an exact stream protocol says neither that the connection is lost nor that it was told to pause.
+fn is_at_ease(protocol: &Obj) -> Result<bool> {
+    let dict = protocol.instance_dict()?;
+    for trouble in [&CONNECTION_LOST, &PAUSED] {
+        match trouble.of(&dict)? {
+            Some(found) if found.is(&boolean(false)) => {}
+            Some(found) if found.is_true()? => return Ok(false),
+            Some(_) => {}
+            // asyncio's own coroutine will say so.
+            None => return Ok(false),
+        }
+    }
+    Ok(true)
 }
 
 /// One call of `drain`.
@@ -160,6 +193,11 @@ impl Coroutine for Draining {
 impl Native for Draining {
     const NAME: &'static CStr = c"velodrome._core.Draining";
     const DOC: &'static CStr = c"What a stream writer's drain() returns; to be awaited.";
+
+    fn spare() -> Option<&'static Spare> {
+        static SPARE: Spare = Spare::new();
+        Some(&SPARE)
+    }
 
     fn layout() -> &'static Layout {
         static LAYOUT: Layout = Layout::new();

@@ -4,17 +4,18 @@ use std::ffi::CStr;
 
 use super::protocol::{Protocol, SslProtocol};
 use super::writing;
+use crate::kit::attributes::{Attribute, Attributes};
 use crate::kit::buffer::is_data;
 use crate::kit::methods::Method;
-use crate::kit::names::{Imported, Name};
+use crate::kit::names::Imported;
 use crate::kit::object::{Obj, Ref, Result, boolean, none, type_error};
 use crate::kit::types::{Layout, Native, This, Visit, make_overlay};
 
 static ASYNCIO_TRANSPORT: Imported = Imported::new("asyncio.sslproto", "_SSLProtocolTransport");
 static INHERITED_WRITE: Imported = Imported::new("velodrome._tls", "transport_write");
 static INHERITED_WRITELINES: Imported = Imported::new("velodrome._tls", "transport_writelines");
-static SSL_PROTOCOL: Name = Name::new("_ssl_protocol");
-static CLOSED: Name = Name::new("_closed");
+static SSL_PROTOCOL: Attribute = Attribute::new("_ssl_protocol");
+static CLOSED: Attribute = Attribute::new("_closed");
 
 /// asyncio's class with native methods; it adds no storage.
 pub(crate) struct SslTransport;
@@ -25,11 +26,16 @@ pub(crate) fn make_type() -> Result<Ref> {
 
 type Transport<'a> = This<'a, SslTransport>;
 
-fn protocol_of(this: Transport<'_>) -> Result<Ref> {
-    this.object().getattr(SSL_PROTOCOL.get()?)
+/// The attributes of a transport of this very class.
+pub(crate) fn exactly(object: &Obj) -> Result<Option<Attributes<'_>>> {
+    if object.type_ptr() == SslTransport::layout().type_ptr() {
+        Attributes::of(object).map(Some)
+    } else {
+        Ok(None)
+    }
 }
 
-pub(crate) fn write(this: Transport<'_>, data: &Obj) -> Result<Ref> {
+pub(crate) fn write(this: &Attributes<'_>, data: &Obj) -> Result<Ref> {
     if !is_data(data) {
         let kind = data.type_name();
         return Err(type_error(&format!("data: expecting a bytes-like instance, got {kind}")));
@@ -37,7 +43,7 @@ pub(crate) fn write(this: Transport<'_>, data: &Obj) -> Result<Ref> {
     if !data.is_true()? {
         return Ok(none());
     }
-    let protocol = protocol_of(this)?;
+    let protocol = this.get(&SSL_PROTOCOL)?;
     match Protocol::of(&protocol) {
         Some(protocol) => writing::write(protocol, data).map(|()| none()),
         // Closed twice: asyncio has its own answer.
@@ -46,7 +52,7 @@ pub(crate) fn write(this: Transport<'_>, data: &Obj) -> Result<Ref> {
 }
 
 fn writelines(this: Transport<'_>, lines: &Obj) -> Result<Ref> {
-    let protocol = protocol_of(this)?;
+    let protocol = this.object().getattr(SSL_PROTOCOL.name()?)?;
     match This::<SslProtocol>::of(&protocol) {
         Some(protocol) => writing::write_lines(protocol, lines).map(|()| none()),
         None => INHERITED_WRITELINES.get()?.call(&[this.object(), lines]),
@@ -54,11 +60,11 @@ fn writelines(this: Transport<'_>, lines: &Obj) -> Result<Ref> {
 }
 
 /// Closing, too, when the transport below is: what is written would not arrive.
-pub(crate) fn is_closing(this: Transport<'_>) -> Result<bool> {
-    if this.object().getattr(CLOSED.get()?)?.is_true()? {
+pub(crate) fn is_closing(this: &Attributes<'_>) -> Result<bool> {
+    if this.get(&CLOSED)?.is_true()? {
         return Ok(true);
     }
-    let protocol = protocol_of(this)?;
+    let protocol = this.get(&SSL_PROTOCOL)?;
     match Protocol::of(&protocol) {
         Some(protocol) => protocol.transport_is_closing(),
         None => Ok(false),
@@ -77,11 +83,15 @@ impl Native for SslTransport {
     fn methods() -> Vec<Method> {
         type T = SslTransport;
         vec![
-            Method::one::<T, _>(c"write", write, c"Encrypt and send data."),
+            Method::one::<T, _>(
+                c"write",
+                |this, data| write(&Attributes::of(this.object())?, data),
+                c"Encrypt and send data.",
+            ),
             Method::one::<T, _>(c"writelines", writelines, c"Encrypt and send all of an iterable of data."),
             Method::noargs::<T, _>(
                 c"is_closing",
-                |this| is_closing(this).map(boolean),
+                |this| is_closing(&Attributes::of(this.object())?).map(boolean),
                 c"Whether the transport is closing or closed.",
             ),
         ]
