@@ -184,3 +184,23 @@ fn who_is_cancelled_when_told_of_bytes_leaves_them() {
         assert_ne!(cancelled, 0);
     });
 }
+
+#[test]
+fn who_begins_to_wait_when_the_bytes_are_already_being_read_ahead_is_woken() {
+    really(async {
+        for end in [false, true] {
+            let (((mut one, _w), (_r, first)), ((mut two, _v), (_q, second))) = (pair(), pair());
+            // In the turn that the first message gives it, with the second event behind it in the queue.
+            let reading = spawn(async move { [one.read(9).await, two.read(9).await] });
+            settle().await;
+            first.write("one");
+            if end {
+                second.write_eof();
+            } else {
+                second.write("two");
+            }
+            let [one, two] = soon(reading).await;
+            assert_eq!((one.unwrap(), two.unwrap().len()), (b"one".to_vec(), if end { 0 } else { 3 }));
+        }
+    });
+}

@@ -158,7 +158,7 @@ impl Connection {
     /// comes.
     #[inline]
     pub(super) fn offered(&self) -> Option<&Rc<Stream>> {
-        let socket = self.plain().filter(|socket| socket.take_offer() && !self.inbound.has_ended())?;
+        let socket = self.plain().filter(|socket| socket.take_offer())?;
         if self.inbound.is_empty() {
             return Some(socket);
         }
@@ -239,7 +239,6 @@ impl Connection {
 
     fn end(&self, error: Option<&io::Error>) {
         self.inbound.end(error);
-        self.wake_reader();
         self.plain.set(false);
         self.outbound.lose(error);
         drop((self.layer.take(), self.client.take()));

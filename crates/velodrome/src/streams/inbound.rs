@@ -51,10 +51,6 @@ impl Inbound {
         self.starving.set(false);
     }
 
-    pub(super) fn has_ended(&self) -> bool {
-        self.ended.get()
-    }
-
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.len() == 0

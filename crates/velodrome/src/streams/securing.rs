@@ -6,10 +6,10 @@ use super::connection::Connection;
 use crate::channel::Channel;
 
 impl Connection {
-    /// Carry the bytes by `layer`, from now on. A reader that waits at the socket waits here then.
+    /// Carry the bytes by `layer`, from now on. A reader that waits at the socket is woken when that gets another
+    /// protocol, and waits here then.
     pub(crate) fn attach_layer(&self, layer: Rc<dyn Channel>) {
         self.layer.set(Some(Box::new(layer)));
-        self.wake_reader();
         self.plain.set(false);
     }
 
