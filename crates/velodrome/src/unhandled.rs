@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io::{self, Write};
 use std::rc::Rc;
 
 /// An error that has no caller to be returned to, as that of a server's connection; see
@@ -64,5 +65,6 @@ pub(crate) type OnError = Rc<dyn Fn(&Unhandled)>;
 
 /// What asyncio does where nobody asked for something else: a line on the standard error stream.
 pub(crate) fn to_stderr() -> OnError {
-    Rc::new(|error| eprintln!("velodrome: {error}"))
+    // Not `eprintln!`, which panics where nobody can be told: a full disk, or a reader that has gone.
+    Rc::new(|error| drop(writeln!(io::stderr(), "velodrome: {error}")))
 }

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
@@ -36,7 +37,12 @@ struct Running {
 impl Running {
     #[track_caller]
     fn start(name: &str, args: &[&str]) -> Self {
-        let mut child = program(name).args(args).stdout(Stdio::piped()).spawn().unwrap();
+        Self::begin(name, program(name).args(args))
+    }
+
+    #[track_caller]
+    fn begin(name: &str, command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         stdout.read_line(&mut line).unwrap();
@@ -89,6 +95,22 @@ fn a_coroutine_finishes() {
 fn echo_over_streams() {
     let server = Running::start("echo_server", &["0"]);
     assert_eq!(ask(server.connect(), b"hello"), b"Echo: hello");
+}
+
+/// More clients than it has descriptors for, and nowhere to say so.
+#[test]
+fn a_server_that_cannot_write_its_troubles_down_serves_on() {
+    let limited = "ulimit -n 12 && exec \"$0\" 0";
+    let nowhere = File::options().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-c", limited]).arg(program("echo_server").get_program()).stderr(nowhere);
+    let mut server = Running::begin("echo_server", &mut command);
+    // All are in the kernel's queue before the first says anything, so that none has left when the last is accepted.
+    let clients: Vec<_> = (0..8).map(|_| server.connect()).collect();
+    for client in clients {
+        assert_eq!(ask(client, b"hello"), b"Echo: hello");
+    }
+    assert!(server.child.try_wait().unwrap().is_none());
 }
 
 #[test]
