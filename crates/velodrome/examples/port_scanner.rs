@@ -1,4 +1,4 @@
-//! Which ports of a host answer: a thousand connections at a time, and a bar that shows how far it is.
+//! Which ports of a host answer: five hundred connections at a time, and a bar that shows how far it is.
 //!
 //!     cargo run -p velodrome --example port_scanner [HOST [FIRST [LAST]]]
 

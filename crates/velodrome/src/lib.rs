@@ -58,7 +58,7 @@
 //! | the same with `family=AF_UNIX` | [`create_unix_datagram_endpoint`]`(factory, &options)` |
 //! | `loop.add_reader(fd, …)`, `add_writer` | [`AsyncFd`] |
 //! | `loop.connect_read_pipe`, `connect_write_pipe` | [`open_read_pipe`], [`open_write_pipe`] |
-//! | `asyncio.create_subprocess_exec(…)` | [`create_subprocess`]`(Command::new(…))` |
+//! | `asyncio.create_subprocess_exec(…)` | [`create_subprocess`]`(&mut Command::new(…))` |
 //! | `loop.add_signal_handler(number, …)` | [`signals::signal`]`(number)?.recv().await` |
 //! | `loop.sendfile(transport, file)` | [`StreamWriter::sendfile`]`(&file, 0, None)` |
 //! | `loop.getaddrinfo(host, port)` | [`getaddrinfo`]`(host, port)` |

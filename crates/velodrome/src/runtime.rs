@@ -223,7 +223,9 @@ impl Builder {
         self
     }
 
-    /// Call the runtime so, instead of `velodrome`; its threads are called after it.
+    /// Call the runtime so, instead of `velodrome`, and the threads of [`spawn_blocking`](crate::spawn_blocking) with it.
+    /// Those that look up names are called `velodrome-resolver` everywhere, and those that keep a [`sleep`](crate::sleep)
+    /// where no loop runs `velodrome-sleep`.
     ///
     /// ```
     /// let runtime = velodrome::Builder::new().name("crawler").build()?;

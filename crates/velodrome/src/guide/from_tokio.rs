@@ -12,17 +12,18 @@
 //! | `JoinHandle`, `abort()` | [`Task`](crate::Task), [`cancel`](crate::Task::cancel) | dropping it detaches, as there |
 //! | `JoinError` | [`TaskError`](crate::TaskError) | says the task's name |
 //! | `task::JoinSet`, `join!` | [`TaskGroup`](crate::TaskGroup), [`gather!`](crate::gather), [`join_all`](crate::join_all) | |
-//! | `sync::mpsc`, `oneshot`, `watch`, `Mutex`, … | [`sync`](crate::sync) | no atomics |
+//! | `sync::oneshot`, `watch`, `Mutex`, `Semaphore`, `Barrier` | [`sync`](crate::sync): `Mutex` is [`Lock`](crate::sync::Lock) | no atomics: they stay on one thread |
+//! | `sync::mpsc::unbounded_channel` | [`sync::mpsc`](crate::sync::mpsc) | from any thread, so it has a mutex |
 //! | `task::spawn_blocking` | [`spawn_blocking`](crate::spawn_blocking) | |
 //! | `runtime::Handle` | [`Handle`](crate::Handle) | |
 //! | `task::yield_now` | [`yield_now`](crate::yield_now) | |
 //! | `time::sleep`, `timeout` | [`sleep`](crate::sleep), [`timeout`](crate::timeout) | nanoseconds, where the kernel has them |
-//! | `time::pause()`, `advance` | [`Clock::manual`](crate::Clock::manual), [`Driver::fake`](crate::Driver::fake) | no kernel needed either |
+//! | `time::pause()`, `advance` | [`Builder::paused`](crate::Builder::paused), [`ManualClock::advance`](crate::ManualClock::advance) | for the whole runtime, from its beginning |
 //! | `TcpStream::connect`, `into_split` | [`open_connection`](crate::open_connection) | happy eyeballs, and already split |
 //! | `TcpListener::accept` in a loop | [`start_server`](crate::start_server) | survives a process out of descriptors |
 //! | `UnixStream`, `UnixListener` | [`open_unix_connection`](crate::open_unix_connection), [`start_unix_server`](crate::start_unix_server) | |
 //! | `BufReader::read_until`, `read_line` | [`readuntil`](crate::StreamReader::readuntil), [`readline`](crate::StreamReader::readline) | may be given up; have a limit |
-//! | `read(&mut buf)` | [`read_into`](crate::StreamReader::read_into), or [`read`](crate::StreamReader::read) | the loop reads ahead |
+//! | `read(&mut buf)` | [`read_into`](crate::StreamReader::read_into), or [`read`](crate::StreamReader::read) | the second makes a `Vec` |
 //! | `write_all` | [`write`](crate::StreamWriter::write), then [`drain`](crate::StreamWriter::drain) | |
 //! | `shutdown` | [`write_eof`](crate::StreamWriter::write_eof) | |
 //! | `io::unix::AsyncFd` | [`AsyncFd`](crate::AsyncFd) | level-triggered: no `clear_ready` |
@@ -36,25 +37,26 @@
 //!
 //! # What is different
 //!
-//! **Streams read ahead.** tokio's `TcpStream` reads when it is polled, into your buffer. Here the loop reads as soon as
-//! there is something, up to twice the reader's limit (64 KiB unless set), and a read takes from that. That is what makes
-//! `readline` safe to give up, and a server's handler need no `BufReader`. What it costs is a copy; a
-//! [`Protocol`](crate::Protocol) sees the loop's own buffer and has none, a
+//! **Streams have a buffer.** A task that waits for bytes receives them by itself when they come, as in tokio: `read_into`
+//! into your buffer, the other reads into the loop's, from which the answer is copied; what comes behind the answer is
+//! kept for the next read. What nobody waits for the loop reads ahead, up to about twice the reader's limit (64 KiB unless
+//! set). That is what makes `readline` safe to give up, and a server's handler need no `BufReader`. What has been kept is
+//! copied once more when it is read; a [`Protocol`](crate::Protocol) sees the loop's own buffer, and a
 //! [`BufferedProtocol`](crate::BufferedProtocol) has the kernel write into yours.
 //!
 //! **Writes do not wait.** `write` sends at once what the kernel takes, and keeps the rest; `drain` waits if that is too
 //! much. So a message may be written from a function that is not async, and from several tasks without being torn apart.
 //!
 //! **A wake-up costs no atomic.** Wakers may travel to other threads, and then do what they must; on the loop's own thread
-//! they put a number into a queue.
+//! they put the task's turn into the queue of what is due, once however often it is woken before that.
 //!
 //! **No cooperative budget.** A task that never waits for anything keeps the loop, as it does in asyncio; `yield_now` is
 //! what it should call.
 //!
 //! # Crates of tokio's world
 //!
-//! What only asks for tokio's I/O traits runs here with the feature `tokio` (tokio-tungstenite in this crate's tests, h2,
-//! tonic's codecs). What calls `tokio::spawn`, `tokio::time` or opens sockets by itself needs tokio's runtime: it can have
+//! What only asks for tokio's I/O traits runs here with the feature `tokio`, as tokio-tungstenite does in this crate's
+//! tests. What calls `tokio::spawn`, `tokio::time` or opens sockets by itself needs tokio's runtime: it can have
 //! one on a thread of its own, and the two talk by channels that wake across threads. hyper asks for a runtime by traits,
 //! which the feature `hyper` has.
 //!

@@ -226,9 +226,6 @@ impl ListenOptions {
 
     /// As [`start_unix_server`], with these choices.
     ///
-    /// # Errors
-    /// As there.
-    // Nothing is awaited today; asyncio's is a coroutine, and so is its sister.
     /// ```
     /// # let path = std::env::temp_dir().join(format!("velodrome-doc-{}-options-start", std::process::id()));
     /// # velodrome::run(async {
@@ -237,11 +234,15 @@ impl ListenOptions {
     /// # std::io::Result::Ok(()) })??;
     /// # std::io::Result::Ok(())
     /// ```
+    ///
+    /// # Errors
+    /// As there.
     pub async fn start_unix_server<H, F>(&self, handler: H, path: impl AsRef<Path>) -> io::Result<Server>
     where
         H: Fn(StreamReader, StreamWriter) -> F + 'static,
         F: Future<Output: Outcome> + 'static,
     {
+        // Nothing is awaited today; asyncio's is a coroutine, and so is its sister.
         let local = local::require("start_unix_server")?;
         self.listen_at(&local, path.as_ref(), self.serve(handler))
     }

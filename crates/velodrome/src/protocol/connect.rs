@@ -224,9 +224,6 @@ impl ListenOptions {
 
     /// As [`create_unix_server`], with these choices.
     ///
-    /// # Errors
-    /// As there.
-    // Nothing is awaited today; asyncio's is a coroutine, and so is its sister.
     /// ```
     /// # struct Silent;
     /// # impl velodrome::Protocol for Silent { fn data_received(&mut self, _: &[u8]) {} }
@@ -237,11 +234,15 @@ impl ListenOptions {
     /// # std::io::Result::Ok(()) })??;
     /// # std::io::Result::Ok(())
     /// ```
+    ///
+    /// # Errors
+    /// As there.
     pub async fn create_unix_server<P: AnyProtocol<K>, K: 'static>(
         &self,
         factory: impl Fn() -> P + 'static,
         path: impl AsRef<Path>,
     ) -> io::Result<Server> {
+        // Nothing is awaited today; asyncio's is a coroutine, and so is its sister.
         let local = local::require("create_unix_server")?;
         self.listen_at(&local, path.as_ref(), serve(factory))
     }

@@ -13,8 +13,9 @@ use super::wanted::{Exactly, Line, Until, UpTo};
 
 /// The reading end of a connection: `asyncio.StreamReader`.
 ///
-/// The loop reads ahead, up to about twice the reader's limit, and each method takes what it wants of that: you never
-/// hand in a buffer. What was received before the connection failed can be read before the failure is told.
+/// A method that waits takes what it wants of what comes, and the rest is kept; what nobody waits for the loop reads ahead,
+/// up to about twice the reader's limit. No buffer has to be handed in. What was received before the connection failed can
+/// be read before the failure is told.
 ///
 /// **To give up a read is safe**: bytes leave the stream only together with the method's result, so a read that is
 /// dropped, by a [`timeout`](crate::timeout) say, has taken nothing.
