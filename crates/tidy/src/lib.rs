@@ -11,6 +11,7 @@ pub mod budgets;
 pub mod dependencies;
 pub mod documents;
 pub mod examples;
+pub mod giving_up;
 pub mod layers;
 pub mod names;
 pub mod platforms;

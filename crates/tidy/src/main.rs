@@ -4,13 +4,14 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::{fs, io};
 
-use velodrome_tidy::{budgets, check, layers, source};
+use velodrome_tidy::{budgets, check, giving_up, layers, source};
 
 fn main() -> io::Result<ExitCode> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let sources = source::all(&root)?;
     let mut findings: Vec<_> = sources.iter().flat_map(check).collect();
     findings.extend(layers::check(&sources));
+    findings.extend(giving_up::missing(&sources));
     for finding in &findings {
         println!("{finding}");
     }

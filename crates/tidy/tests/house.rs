@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 use velodrome_tidy::source::{self, Source};
 use velodrome_tidy::{
-    Finding, budgets, dependencies, documents, examples, layers, names, platforms, remarks, unsafe_code,
+    Finding, budgets, dependencies, documents, examples, giving_up, layers, names, platforms, remarks,
+    unsafe_code,
 };
 
 fn root() -> PathBuf {
@@ -73,6 +74,11 @@ fn names_say_something() {
 #[test]
 fn what_is_public_is_shown() {
     none(rust().iter().flat_map(examples::missing));
+}
+
+#[test]
+fn futures_say_what_is_lost_when_they_are_dropped() {
+    none(giving_up::missing(&sources()));
 }
 
 #[test]

@@ -128,7 +128,9 @@ impl<T: AsFd> AsyncFd<T> {
         Ok(Self { hub, registration, watch, inner: Some(inner) })
     }
 
-    /// Wait until there is something to read, or the other end is gone, which a read will tell. Safe to give up.
+    /// Wait until there is something to read, or the other end is gone, which a read will tell.
+    ///
+    /// **Cancel safety**: may be dropped at any time; nothing is consumed.
     ///
     /// ```
     /// # use std::io::Read;
@@ -158,7 +160,9 @@ impl<T: AsFd> AsyncFd<T> {
         self.wait(&self.watch.reading).await
     }
 
-    /// Wait until there is room to write, or the other end is gone, which a write will tell. Safe to give up.
+    /// Wait until there is room to write, or the other end is gone, which a write will tell.
+    ///
+    /// **Cancel safety**: may be dropped at any time; nothing is consumed.
     ///
     /// ```
     /// # use std::{io::Write, os::unix::net::UnixStream};
@@ -203,7 +207,9 @@ impl<T: AsFd> AsyncFd<T> {
         }
     }
 
-    /// Do what reads, now or as soon as it does not say `WouldBlock`. Given up, it has read nothing.
+    /// Do what reads, now or as soon as it does not say `WouldBlock`.
+    ///
+    /// **Cancel safety**: may be dropped at any time; nothing has been read then.
     ///
     /// ```
     /// # use std::os::unix::net::UnixDatagram;
@@ -231,7 +237,9 @@ impl<T: AsFd> AsyncFd<T> {
         }
     }
 
-    /// Do what writes, now or as soon as it does not say `WouldBlock`. Given up, it has written nothing.
+    /// Do what writes, now or as soon as it does not say `WouldBlock`.
+    ///
+    /// **Cancel safety**: may be dropped at any time; nothing has been written then.
     ///
     /// ```
     /// # use std::os::unix::net::UnixDatagram;

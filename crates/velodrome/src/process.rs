@@ -196,8 +196,10 @@ impl Process {
         self.watch.ended.get().map(status)
     }
 
-    /// Wait until the program has ended. Safe to give up, and to ask again. A program that waits for its input ends only when
-    /// [`stdin`](Self::stdin) has.
+    /// Wait until the program has ended. A program that waits for its input ends only when [`stdin`](Self::stdin)
+    /// has.
+    ///
+    /// **Cancel safety**: may be dropped at any time, and asked for again.
     ///
     /// ```
     /// # use std::process::Command;
@@ -217,6 +219,8 @@ impl Process {
     /// Write `input` and close, read all that comes, and wait for the end of it: asyncio's `communicate`. What was not piped
     /// is empty. A program that ends without having read everything is no error.
     ///
+    /// **Cancel safety**: dropping it closes the pipes, and loses what was read. The program goes on.
+    ///
     /// ```
     /// # use std::process::{Command, Stdio};
     /// # velodrome::run(async {
@@ -228,7 +232,7 @@ impl Process {
     /// ```
     ///
     /// # Errors
-    /// What befell a pipe. Given up, what was read is lost.
+    /// What befell a pipe.
     pub async fn communicate(&mut self, input: &[u8]) -> io::Result<(Vec<u8>, Vec<u8>)> {
         let (stdin, stdout, stderr) = (self.stdin.take(), self.stdout.take(), self.stderr.take());
         let outputs = both(collect(stdout), collect(stderr));

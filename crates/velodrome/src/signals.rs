@@ -99,7 +99,9 @@ pub async fn ctrl_c() -> io::Result<()> {
 }
 
 impl Signal {
-    /// Wait until the signal comes, or has come since this was last awaited. Safe to give up.
+    /// Wait until the signal comes, or has come since this was last awaited.
+    ///
+    /// **Cancel safety**: may be dropped at any time; a signal that has come is told by the next.
     ///
     /// ```
     /// use velodrome::signals::{SIGUSR2, signal};

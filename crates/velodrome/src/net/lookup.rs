@@ -51,7 +51,10 @@ impl Lookup {
 /// The addresses of `host`, with `port`: `loop.getaddrinfo`, as far as a stream socket cares.
 ///
 /// A number is answered at once. A name is looked up by the system's resolver, on a thread that the loop keeps for
-/// that. Given up, the lookup goes on there and its answer is dropped.
+/// that.
+///
+/// **Cancel safety**: may be dropped at any time; a lookup that has begun goes on on its thread, and its answer is
+/// dropped.
 ///
 /// ```
 /// # use std::io;

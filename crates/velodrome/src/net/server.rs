@@ -97,8 +97,9 @@ impl Server {
         Ok(server)
     }
 
-    /// Wait until the server is closed, by [`close`](Self::close) in another task or by an error. Safe to give up: the
-    /// server goes on then, until it is dropped.
+    /// Wait until the server is closed, by [`close`](Self::close) in another task or by an error.
+    ///
+    /// **Cancel safety**: may be dropped at any time; the server goes on then, until it is dropped itself.
     ///
     /// ```
     /// # async fn echo(_: velodrome::StreamReader, _: velodrome::StreamWriter) {}
@@ -197,7 +198,9 @@ impl Server {
         self.0.clients.len()
     }
 
-    /// Wait until the server is closed and so are its connections. Closes neither. Safe to give up.
+    /// Wait until the server is closed and so are its connections. Closes neither.
+    ///
+    /// **Cancel safety**: may be dropped at any time; nothing is closed by that.
     ///
     /// ```
     /// # velodrome::run(async {

@@ -154,6 +154,8 @@ where
 impl ConnectOptions {
     /// As [`open_connection`], with these choices.
     ///
+    /// **Cancel safety**: may be dropped at any time; nothing stays open.
+    ///
     /// ```
     /// # velodrome::run(async {
     /// # let server = velodrome::start_server(|_, _| async {}, "127.0.0.1", 0).await?;
@@ -173,6 +175,8 @@ impl ConnectOptions {
     }
 
     /// As [`open_unix_connection`], with these choices.
+    ///
+    /// **Cancel safety**: may be dropped at any time; nothing stays open.
     ///
     /// ```
     /// # let path = std::env::temp_dir().join(format!("velodrome-doc-{}-options-connect", std::process::id()));
@@ -205,6 +209,8 @@ impl ConnectOptions {
 impl ListenOptions {
     /// As [`start_server`], with these choices.
     ///
+    /// **Cancel safety**: may be dropped at any time; nobody listens then.
+    ///
     /// ```
     /// # velodrome::run(async {
     /// let options = velodrome::ListenOptions::new().backlog(1024);
@@ -225,6 +231,8 @@ impl ListenOptions {
     }
 
     /// As [`start_unix_server`], with these choices.
+    ///
+    /// **Cancel safety**: may be dropped at any time; nobody listens then.
     ///
     /// ```
     /// # let path = std::env::temp_dir().join(format!("velodrome-doc-{}-options-start", std::process::id()));

@@ -145,6 +145,8 @@ pub async fn create_unix_server<P: AnyProtocol<K>, K: 'static>(
 impl ConnectOptions {
     /// As [`create_connection`], with these choices.
     ///
+    /// **Cancel safety**: may be dropped at any time; nothing stays open.
+    ///
     /// ```
     /// # struct Silent;
     /// # impl velodrome::Protocol for Silent { fn data_received(&mut self, _: &[u8]) {} }
@@ -171,6 +173,8 @@ impl ConnectOptions {
     }
 
     /// As [`create_unix_connection`], with these choices.
+    ///
+    /// **Cancel safety**: may be dropped at any time; nothing stays open.
     ///
     /// ```
     /// # struct Silent;
@@ -200,6 +204,8 @@ impl ConnectOptions {
 impl ListenOptions {
     /// As [`create_server`], with these choices.
     ///
+    /// **Cancel safety**: may be dropped at any time; nobody listens then.
+    ///
     /// ```
     /// # struct Silent;
     /// # impl velodrome::Protocol for Silent { fn data_received(&mut self, _: &[u8]) {} }
@@ -223,6 +229,8 @@ impl ListenOptions {
     }
 
     /// As [`create_unix_server`], with these choices.
+    ///
+    /// **Cancel safety**: may be dropped at any time; nobody listens then.
     ///
     /// ```
     /// # struct Silent;

@@ -25,8 +25,9 @@ use crate::tls::layer::Layer;
 use crate::tls::streams::shake;
 
 /// Connect to `host` by TLS over TCP, and tell the protocol that `factory` makes: asyncio's
-/// `loop.create_connection(Factory, host, port, ssl=context)`. The server must prove to be `host`. Given up, it leaves
-/// nothing open.
+/// `loop.create_connection(Factory, host, port, ssl=context)`. The server must prove to be `host`.
+///
+/// **Cancel safety**: may be dropped at any time; nothing stays open.
 ///
 /// ```no_run
 /// # use std::{io, sync::Arc};
@@ -103,6 +104,8 @@ pub async fn create_tls_server<P: AnyProtocol<K>, K: 'static>(
 impl ConnectOptions {
     /// As [`create_tls_connection`](crate::tls::create_tls_connection), with these choices. Feature `tls`.
     ///
+    /// **Cancel safety**: may be dropped at any time; nothing stays open.
+    ///
     /// ```no_run
     /// # use std::{io, sync::Arc};
     /// # struct Print;
@@ -135,6 +138,8 @@ impl ConnectOptions {
 
 impl ListenOptions {
     /// As [`create_tls_server`](crate::tls::create_tls_server), with these choices. Feature `tls`.
+    ///
+    /// **Cancel safety**: may be dropped at any time; nobody listens then.
     ///
     /// ```no_run
     /// # use std::{io, sync::Arc};

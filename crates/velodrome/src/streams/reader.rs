@@ -38,6 +38,8 @@ impl StreamReader {
 
     /// Up to `most` bytes, as soon as there is one; empty at the end of the stream, and if none are wanted.
     ///
+    /// **Cancel safety**: may be dropped at any time; nothing is taken from the stream then.
+    ///
     /// ```
     /// # use std::{io, os::unix::net::UnixStream};
     /// # velodrome::run(async {
@@ -59,6 +61,8 @@ impl StreamReader {
 
     /// As many bytes as `buffer` has room for, as soon as there is one; 0 at the end of the stream, and if there is no
     /// room. For who reads much and has a buffer already: [`read`](Self::read) makes one each time.
+    ///
+    /// **Cancel safety**: may be dropped at any time; nothing is taken from the stream then.
     ///
     /// ```
     /// # use std::{io, os::unix::net::UnixStream};
@@ -84,7 +88,7 @@ impl StreamReader {
 
     /// Everything up to the end of the stream: asyncio's `read(-1)`. No limit applies.
     ///
-    /// Given up, what has arrived stays in the stream.
+    /// **Cancel safety**: may be dropped at any time; what has arrived stays in the stream.
     ///
     /// ```
     /// # use std::{io, os::unix::net::UnixStream};
@@ -110,6 +114,8 @@ impl StreamReader {
 
     /// A line, with its `\n`; at the end of the stream what is left, without one, and then empty.
     ///
+    /// **Cancel safety**: may be dropped at any time; nothing is taken from the stream then.
+    ///
     /// ```
     /// # use std::{io, os::unix::net::UnixStream};
     /// # velodrome::run(async {
@@ -133,6 +139,8 @@ impl StreamReader {
 
     /// Exactly `count` bytes. No limit applies.
     ///
+    /// **Cancel safety**: may be dropped at any time; nothing is taken from the stream then.
+    ///
     /// ```
     /// # use std::{io, os::unix::net::UnixStream};
     /// # velodrome::run(async {
@@ -153,6 +161,8 @@ impl StreamReader {
     }
 
     /// Everything up to `separator`, with it.
+    ///
+    /// **Cancel safety**: may be dropped at any time; nothing is taken from the stream then.
     ///
     /// ```
     /// # use std::{io, os::unix::net::UnixStream};

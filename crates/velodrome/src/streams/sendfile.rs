@@ -22,8 +22,9 @@ impl StreamWriter {
     ///
     /// What was written before leaves before. Nothing else is to be written meanwhile: it would arrive in between. The
     /// kernel sends by itself (`sendfile(2)`); where it cannot, or the connection is encrypted, the file is read and
-    /// written. Reading a file blocks the loop while the disk is waited for, as it does in asyncio. Given up, part of the
-    /// file has been sent.
+    /// written. Reading a file blocks the loop while the disk is waited for, as it does in asyncio.
+    ///
+    /// **Cancel safety**: dropping it leaves a part of the file sent, and does not tell how much.
     ///
     /// ```
     /// # use std::io;

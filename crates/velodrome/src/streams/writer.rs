@@ -90,7 +90,9 @@ impl StreamWriter {
     }
 
     /// Wait until what was written and is kept is little enough; at once, if it is. Above 64 KiB it begins to wait, at
-    /// 16 KiB it goes on. Safe to give up.
+    /// 16 KiB it goes on.
+    ///
+    /// **Cancel safety**: may be dropped at any time; what was written leaves all the same.
     ///
     /// ```
     /// # use std::{io, os::unix::net::UnixStream};
@@ -115,7 +117,9 @@ impl StreamWriter {
         poll_fn(|cx| self.0.outbound.poll_drained(cx)).await
     }
 
-    /// Wait until the kernel has taken all that was written; [`drain`](Self::drain) waits for less. Safe to give up.
+    /// Wait until the kernel has taken all that was written; [`drain`](Self::drain) waits for less.
+    ///
+    /// **Cancel safety**: may be dropped at any time; what was written leaves all the same.
     ///
     /// ```
     /// # use std::{io, os::unix::net::UnixStream};
@@ -220,7 +224,9 @@ impl StreamWriter {
         self.0.channel().is_none_or(|channel| channel.is_closing())
     }
 
-    /// Wait until the connection is closed. Does not close it. Safe to give up.
+    /// Wait until the connection is closed. Does not close it.
+    ///
+    /// **Cancel safety**: may be dropped at any time; nothing is closed by that.
     ///
     /// ```
     /// # use std::os::unix::net::UnixStream;

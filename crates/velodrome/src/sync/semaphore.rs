@@ -88,6 +88,9 @@ impl Semaphore {
 
     /// As [`acquire`](Self::acquire), for a permit that goes on living somewhere else: in a task, in a connection.
     ///
+    /// **Cancel safety**: may be dropped at any time; a permit that it had just been given goes to the next in the
+    /// line. Its place in the line is lost.
+    ///
     /// ```
     /// # use std::rc::Rc;
     /// velodrome::run(async {

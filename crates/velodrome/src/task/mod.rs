@@ -57,8 +57,9 @@ where
 /// Who wants a task to end with its owner calls [`cancel`](Self::cancel), or does without a task and awaits the future
 /// itself, which ends when it is dropped.
 ///
-/// Awaiting gives the future's output, or a [`TaskError`] if it was cancelled or panicked. Awaiting `&mut task` is safe
-/// to give up: the result stays with the task.
+/// Awaiting gives the future's output, or a [`TaskError`] if it was cancelled or panicked.
+///
+/// **Cancel safety**: awaiting `&mut task` may be given up at any time; the result stays with the task.
 ///
 /// ```
 /// velodrome::run(async {

@@ -7,6 +7,8 @@ use std::task::Poll;
 /// nothing, which would otherwise keep the whole loop waiting. However many tasks do so all the time, events and timers
 /// have their turn after some dozens of them.
 ///
+/// **Cancel safety**: may be dropped at any time; the task that awaited it has its turn all the same.
+///
 /// ```
 /// # use std::{cell::RefCell, rc::Rc};
 /// velodrome::run(async {

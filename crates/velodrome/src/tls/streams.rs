@@ -103,6 +103,8 @@ where
 impl ConnectOptions {
     /// As [`open_tls_connection`], with these choices. Feature `tls`.
     ///
+    /// **Cancel safety**: may be dropped at any time; nothing stays open.
+    ///
     /// ```no_run
     /// # use std::{io, sync::Arc};
     /// # fn config() -> Arc<velodrome::tls::rustls::ClientConfig> { todo!() }
@@ -130,6 +132,8 @@ impl ConnectOptions {
 
 impl ListenOptions {
     /// As [`start_tls_server`], with these choices. Feature `tls`.
+    ///
+    /// **Cancel safety**: may be dropped at any time; nobody listens then.
     ///
     /// ```no_run
     /// # use std::{io, sync::Arc};
@@ -175,7 +179,9 @@ impl StreamWriter {
     /// To be called when both sides know that TLS comes next, with nothing being read or written meanwhile: a read that
     /// is under way would wait for deciphered bytes. What has arrived and was not read is taken for the beginning of the
     /// handshake, so nothing that came before can pass for encrypted. Reader and writer stay the same. A handshake may
-    /// take 60 s. Given up, the connection is aborted.
+    /// take 60 s.
+    ///
+    /// **Cancel safety**: dropping it aborts the connection, once it has begun.
     ///
     /// ```
     /// # use std::{io, sync::Arc};

@@ -81,7 +81,9 @@ fn about(what: &str, path: &Path, error: &io::Error) -> io::Error {
 }
 
 /// Open a Unix datagram socket, and tell the protocol that `factory` makes: `loop.create_datagram_endpoint` with
-/// `family=AF_UNIX`. Its `connection_made` has been called when this returns. Given up, it leaves nothing open.
+/// `family=AF_UNIX`. Its `connection_made` has been called when this returns.
+///
+/// **Cancel safety**: may be dropped at any time; nothing stays open.
 ///
 /// ```
 /// use std::{io, path::PathBuf};
