@@ -174,16 +174,18 @@ struct Table {
 }
 
 impl Table {
-    /// The generation of the next registration of a descriptor, which is not negative.
-    fn generation(&mut self, fd: usize) -> u32 {
-        if fd >= self.slots.len() {
-            self.slots.resize_with(fd + 1, Slot::default);
-        }
-        self.slots[fd].generation
+    /// The generation of the next registration of a descriptor. Makes no room yet: the number may be anything, and the
+    /// kernel has not said that there is such a descriptor.
+    fn generation(&self, fd: usize) -> u32 {
+        self.slots.get(fd).map_or(0, |slot| slot.generation)
     }
 
     fn insert(&mut self, registration: &Rc<Registration>) {
-        self.slots[registration.fd as usize].registration = Some(Rc::clone(registration));
+        let index = registration.fd as usize;
+        if index >= self.slots.len() {
+            self.slots.resize_with(index + 1, Slot::default);
+        }
+        self.slots[index].registration = Some(Rc::clone(registration));
         self.taken += 1;
     }
 
@@ -270,7 +272,7 @@ impl Reactor {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         let index = usize::try_from(fd).map_err(|_| io::Error::from_raw_os_error(EBADF))?;
-        let generation = self.table.borrow_mut().generation(index);
+        let generation = self.table.borrow().generation(index);
         if !interest.is_none() {
             self.driver.add(fd, key_of(generation, fd), interest)?;
         }
@@ -786,6 +788,14 @@ mod tests {
         reactor.driver().delete(FD).unwrap();
         let _registered = register(&world, FD, Interest::READ);
         assert_eq!((reactor.len(), reactor.registrations().len()), (1, 1));
+    }
+
+    /// A table up to such a number would take 48 GiB.
+    #[test]
+    fn no_room_is_made_for_a_number_that_the_kernel_does_not_know() {
+        let reactor = Reactor::new(Driver::new().unwrap());
+        assert!(reactor.register(RawFd::MAX, Rc::new(Listens::default()), Interest::READ).is_err());
+        assert_eq!(reactor.table.borrow().slots.len(), 0);
     }
 
     /// With the two counts of an `Rc` it is 72 bytes, the most that fits into one of malloc's chunks of 80.
