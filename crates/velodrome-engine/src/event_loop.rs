@@ -92,6 +92,7 @@ impl EventLoop {
     /// wait itself may touch nothing that another thread reaches.
     #[must_use]
     pub fn timeout(&self, now: u64) -> Timeout {
+        self.hub.end_turn();
         if self.has_work() {
             return Timeout::Zero;
         }

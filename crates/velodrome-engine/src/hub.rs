@@ -20,6 +20,9 @@ use crate::timers::{TimerKey, Timers};
 /// threshold and would cost three system calls and its page faults every time.
 pub const SCRATCH: usize = 256 * 1024;
 
+/// So many writes of callbacks in one turn are a busy server's.
+const BUSY: u32 = 4;
+
 /// The parts of a loop that transports share.
 pub struct Hub {
     /// What is due now.
@@ -36,6 +39,9 @@ pub struct Hub {
     in_batch: Cell<bool>,
     /// A transport is telling its protocol what the kernel said.
     in_event: Cell<bool>,
+    writing_turn: Cell<u64>,
+    writers: Cell<u32>,
+    busy: Cell<bool>,
     /// Set by a face that lends what it writes.
     gathers: Cell<bool>,
     closed: Cell<bool>,
@@ -56,6 +62,9 @@ impl Hub {
             turn: Cell::new(0),
             in_batch: Cell::new(false),
             in_event: Cell::new(false),
+            writing_turn: Cell::new(0),
+            writers: Cell::new(0),
+            busy: Cell::new(false),
             gathers: Cell::new(false),
             closed: Cell::new(false),
         })
@@ -129,7 +138,20 @@ impl Hub {
     /// is due.
     #[must_use]
     pub fn expects_writes(&self) -> bool {
-        self.gathers.get() && !self.in_event.get() && self.ready.has_more() && self.put_off.may_wait()
+        let company =
+            self.put_off.is_waiting() || !self.in_event.get() && self.ready.has_more() && self.is_busy();
+        self.gathers.get() && company && self.put_off.may_wait()
+    }
+
+    /// Whether many callbacks wrote in the last turn in which any did. A program that only talks to itself, or to one
+    /// peer for which a callback then waits, is not kept waiting.
+    fn is_busy(&self) -> bool {
+        let turn = self.turn.get();
+        if self.writing_turn.replace(turn) != turn {
+            self.busy.set(self.writers.replace(0) >= BUSY);
+        }
+        self.writers.set(self.writers.get().saturating_add(1));
+        self.busy.get()
     }
 
     /// Tell a protocol what the kernel said.
@@ -146,10 +168,17 @@ impl Hub {
         let flow = self.ready.run_batch(|| self.end_turn());
         self.in_batch.set(was_in_batch);
         self.end_turn();
-        flow
+        if self.ready.take_leave() { Flow::Leave } else { flow }
     }
 
-    fn end_turn(&self) {
+    /// Drop what was put off: in the child of a fork it is the parent's.
+    pub fn forget_put_off(&self) {
+        drop(self.put_off.take());
+    }
+
+    /// Let go what was put off. A turn that begins within another, or after a switch out of one, may find something, and
+    /// is about to sleep.
+    pub fn end_turn(&self) {
         self.put_off.run(|| self.clock.now());
     }
 

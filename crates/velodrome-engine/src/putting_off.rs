@@ -37,6 +37,11 @@ impl PuttingOff {
         wary == 0
     }
 
+    /// Whether there is something that waits.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.list.borrow().is_empty()
+    }
+
     /// Put off `runnable`. False if all of them had better leave as soon as the present callback has returned.
     pub(crate) fn push(&self, runnable: Runnable, now: impl FnOnce() -> u64) -> bool {
         let mut list = self.list.borrow_mut();

@@ -316,14 +316,19 @@ impl ReadyQueue {
     }
 
     fn run_left(&self, pause: impl Fn()) -> Flow {
-        while self.has_more() {
+        while self.left.get() > 0 {
             self.left.set(self.left.get() - 1);
             let Some(runnable) = self.pop() else { break };
             runnable.run();
             if self.interruption.get() != Interruption::None {
                 match self.interruption.take() {
                     Interruption::Leave => return Flow::Leave,
-                    _ => pause(),
+                    _ => {
+                        pause();
+                        if self.take_leave() {
+                            return Flow::Leave;
+                        }
+                    }
                 }
             }
         }
@@ -333,13 +338,23 @@ impl ReadyQueue {
     /// Whether the batch that is running has more to run than the present callback.
     #[must_use]
     pub fn has_more(&self) -> bool {
-        self.left.get() > 0
+        // A batch within the batch may have run what was left of it.
+        self.left.get() > 0 && !self.is_empty()
     }
 
     /// Called from within a callback: leave the batch as soon as that callback returns. The face knows why (a
     /// KeyboardInterrupt, say).
     pub fn leave(&self) {
         self.interruption.set(Interruption::Leave);
+    }
+
+    /// Whether somebody asked to leave after the last callback of a batch had returned; now it is answered.
+    pub(crate) fn take_leave(&self) -> bool {
+        let leaves = self.is_leaving();
+        if leaves {
+            self.interruption.set(Interruption::None);
+        }
+        leaves
     }
 
     /// Called from within a callback: let the batch pause as soon as that callback returns.

@@ -381,6 +381,8 @@ fn use_own(this: This<'_, Loop>, name: &Obj) -> Result<Ref> {
 fn disown(this: This<'_, Loop>) -> Result<Ref> {
     if let Some(engine) = &*this.engine.borrow() {
         engine.hub().reactor.disown();
+        // The parent sends it.
+        engine.hub().forget_put_off();
     }
     Ok(none())
 }

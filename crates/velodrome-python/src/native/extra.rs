@@ -72,10 +72,14 @@ fn detach(this: This<'_, Transport>, socket: &Obj) -> Result<Ref> {
 
 /// `_sock`: None once closed, as asyncio has it.
 pub(super) fn get_sock(this: This<'_, Transport>) -> Result<Ref> {
-    if this.stream()?.is_closed() { Ok(none()) } else { socket(this) }
+    let stream = this.stream()?;
+    stream.flush_gathered();
+    if stream.is_closed() { Ok(none()) } else { socket(this) }
 }
 
 fn public_socket(this: This<'_, Transport>) -> Result<Ref> {
+    // Who takes it may send, or shut it down: what was written before goes first.
+    this.stream()?.flush_gathered();
     if let Some(found) = this.public_socket.get() {
         return Ok(found);
     }

@@ -331,6 +331,8 @@ fn get_write_buffer_limits(this: This<'_, Transport>) -> Result<Ref> {
 
 fn set_write_buffer_limits(this: This<'_, Transport>, args: Args<'_>) -> Result<Ref> {
     let stream = this.stream()?;
+    // By asyncio it would have left by now, and would pause nobody.
+    stream.flush_gathered();
     set_limits(args, |high, low| stream.set_write_limits(Some(high), Some(low)))
 }
 

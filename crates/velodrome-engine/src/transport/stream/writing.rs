@@ -228,8 +228,17 @@ impl Stream {
     /// Send what is queued, and listen for room if some of it stays.
     fn flush(self: &Rc<Self>) {
         self.deferred.set(false);
-        if self.send_queue() && self.buffered() > 0 {
+        if !self.send_queue() {
+            return;
+        }
+        if self.buffered() > 0 {
             self.block();
+        }
+        // New marks may have paused the protocol for what only waited.
+        if self.flow.resume_due(self.buffered())
+            && let Some(protocol) = self.protocol()
+        {
+            protocol.resume_writing();
         }
     }
 

@@ -169,6 +169,15 @@ fn writes(world: &World, stream: &Rc<Stream>, data: &'static [u8]) {
     world.soon(move || write(&stream, data));
 }
 
+/// Lets the loop see a turn in which many callbacks write.
+fn busy(world: &World) {
+    world.hub().gather_writes();
+    let (stream, _told) = Recorder::over(world, FD + 200);
+    (0..5).for_each(|_| writes(world, &stream, b"x"));
+    world.turn();
+    stream.stop_listening();
+}
+
 /// Queues a callback that notes what has been sent.
 fn looks(world: &World, log: &Log) {
     let (script, log) = (world.script.clone(), log.clone());
@@ -184,7 +193,7 @@ fn a_write_waits_for_the_callbacks_that_are_due_if_the_face_says_so() {
         looks(&world, &log);
         world.turn();
         assert_eq!(log.take(), [expected]);
-        world.hub().gather_writes();
+        busy(&world);
     }
     assert_eq!((sent(&world), stream.buffered(), told.log.take()), ("x".into(), 0, vec![]));
 }
@@ -192,7 +201,7 @@ fn a_write_waits_for_the_callbacks_that_are_due_if_the_face_says_so() {
 #[test]
 fn a_write_that_nobody_follows_leaves_at_once() {
     let (world, log) = (World::new(), Log::default());
-    world.hub().gather_writes();
+    busy(&world);
     let (stream, _told) = Recorder::over(&world, FD);
     world.soon(|| ());
     let (script, told) = (world.script.clone(), log.clone());
@@ -207,7 +216,7 @@ fn a_write_that_nobody_follows_leaves_at_once() {
 #[test]
 fn the_answer_to_what_arrived_leaves_at_once() {
     let (world, log) = (World::new(), Log::default());
-    world.hub().gather_writes();
+    busy(&world);
     let (_first, told) = Recorder::over(&world, FD);
     told.react(|event, stream| {
         if event == "data question" {
@@ -230,7 +239,7 @@ fn the_answer_to_what_arrived_leaves_at_once() {
 #[test]
 fn no_more_than_sixty_four_wait() {
     let (world, log) = (World::new(), Log::default());
-    world.hub().gather_writes();
+    busy(&world);
     let streams: Vec<_> = (FD..FD + 70).map(|fd| Recorder::over(&world, fd)).collect();
     for (stream, _) in &streams {
         writes(&world, stream, b"x");
@@ -246,7 +255,7 @@ fn no_more_than_sixty_four_wait() {
 #[test]
 fn nobody_waits_again_for_callbacks_that_block() {
     let (world, log) = (World::new(), Log::default());
-    world.hub().gather_writes();
+    busy(&world);
     let (stream, _told) = Recorder::over(&world, FD);
     for expected in [["0", ""], ["1", "xx"]] {
         let (writer, script, seen) = (Rc::clone(&stream), world.script.clone(), log.clone());
@@ -282,7 +291,7 @@ fn who_writes_twice_waits_for_itself_even_where_callbacks_block() {
 #[test]
 fn what_waits_is_told_to_pause_and_may_write_again_meanwhile() {
     let (world, log) = (World::new(), Log::default());
-    world.hub().gather_writes();
+    busy(&world);
     let (stream, told) = Recorder::over(&world, FD);
     stream.set_write_limits(Some(4), Some(1)).unwrap();
     told.react(|event, stream| {
@@ -304,7 +313,7 @@ fn what_waits_is_told_to_pause_and_may_write_again_meanwhile() {
 #[test]
 fn a_failed_write_that_waited_is_reported_once() {
     let world = World::new();
-    world.hub().gather_writes();
+    busy(&world);
     let (stream, told) = Recorder::over(&world, FD);
     stream.pause_reading();
     world.script.fail(FD, EPIPE);
@@ -313,4 +322,35 @@ fn a_failed_write_that_waited_is_reported_once() {
     world.settle();
     assert_eq!(told.log.take(), ["failed BrokenPipe", "losing by Transport", "lost BrokenPipe"]);
     assert!(stream.is_closed());
+}
+
+#[test]
+fn who_is_paused_by_new_marks_for_what_only_waits_is_told_to_go_on() {
+    let world = World::new();
+    let (stream, told) = Recorder::over(&world, FD);
+    teach(&world, &stream);
+    twice(&world, &stream);
+    let limited = Rc::clone(&stream);
+    world.soon(move || limited.set_write_limits(Some(0), Some(0)).unwrap());
+    world.settle();
+    assert_eq!(
+        (sent(&world), told.log.take()),
+        ("head body ".into(), ["pause", "resume"].map(String::from).into())
+    );
+}
+
+#[test]
+fn a_turn_within_a_turn_does_not_sleep_on_what_was_put_off() {
+    let world = Rc::new(World::new());
+    let (stream, _told) = Recorder::over(&world, FD);
+    teach(&world, &stream);
+    twice(&world, &stream);
+    let (inner, log) = (Rc::clone(&world), Log::default());
+    let seen = log.clone();
+    world.soon(move || {
+        let _ = inner.engine.timeout(0);
+        seen.add(inner.script.take_sends(FD));
+    });
+    world.turn();
+    assert_eq!(log.take(), ["1"]);
 }
