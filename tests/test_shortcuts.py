@@ -405,7 +405,9 @@ class TestStreamsUseThingsAgain:
                     stop = self.stopped(reader.read(100))
                 except Exception:
                     stop = self.stopped(reader.read(100))
-                assert (stop.value, stop.__context__) == (b"data", handled)
+                assert stop.value == b"data"
+                # From 3.14 on a coroutine of Python says nothing of it.
+                assert stop.__context__ in ((handled, None) if sys.version_info >= (3, 14) else (handled,))
                 del stop
 
         fed(test)
