@@ -20,9 +20,6 @@ use crate::timers::{TimerKey, Timers};
 /// threshold and would cost three system calls and its page faults every time.
 pub const SCRATCH: usize = 256 * 1024;
 
-/// So many writes of callbacks in one turn are a busy server's.
-const BUSY: u32 = 4;
-
 /// The parts of a loop that transports share.
 pub struct Hub {
     /// What is due now.
@@ -39,9 +36,6 @@ pub struct Hub {
     in_batch: Cell<bool>,
     /// A transport is telling its protocol what the kernel said.
     in_event: Cell<bool>,
-    writing_turn: Cell<u64>,
-    writers: Cell<u32>,
-    busy: Cell<bool>,
     /// Set by a face that lends what it writes.
     gathers: Cell<bool>,
     closed: Cell<bool>,
@@ -62,9 +56,6 @@ impl Hub {
             turn: Cell::new(0),
             in_batch: Cell::new(false),
             in_event: Cell::new(false),
-            writing_turn: Cell::new(0),
-            writers: Cell::new(0),
-            busy: Cell::new(false),
             gathers: Cell::new(false),
             closed: Cell::new(false),
         })
@@ -133,25 +124,14 @@ impl Hub {
         self.gathers.set(true);
     }
 
-    /// Whether a write made now had better wait for others. Not when it answers what has just arrived: no other
-    /// callback runs before the answer is there, and to keep it would cost more than is gained. Nor when nothing else
-    /// is due.
+    /// Whether a write made now had better wait for others. It joins those that wait. Otherwise not when it answers
+    /// what has just arrived: no other callback runs before the answer is there, and to keep it would cost more than is
+    /// gained. Nor when nothing else is due, or few write.
     #[must_use]
     pub fn expects_writes(&self) -> bool {
-        let company =
-            self.put_off.is_waiting() || !self.in_event.get() && self.ready.has_more() && self.is_busy();
-        self.gathers.get() && company && self.put_off.may_wait()
-    }
-
-    /// Whether many callbacks wrote in the last turn in which any did. A program that only talks to itself, or to one
-    /// peer for which a callback then waits, is not kept waiting.
-    fn is_busy(&self) -> bool {
-        let turn = self.turn.get();
-        if self.writing_turn.replace(turn) != turn {
-            self.busy.set(self.writers.replace(0) >= BUSY);
-        }
-        self.writers.set(self.writers.get().saturating_add(1));
-        self.busy.get()
+        let begins =
+            || !self.in_event.get() && self.ready.has_more() && self.put_off.has_company(self.turn.get());
+        self.gathers.get() && (self.put_off.is_waiting() || begins()) && self.put_off.may_wait()
     }
 
     /// Tell a protocol what the kernel said.

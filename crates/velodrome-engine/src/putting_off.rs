@@ -19,6 +19,35 @@ const LONG: u64 = 4_000_000;
 /// After a long wait so many go without, so that in a program whose callbacks block one write in a thousand is late.
 const WARY: u32 = 1_000;
 
+/// So many writes of callbacks in one turn are a busy server's.
+const BUSY: u8 = 4;
+
+/// How many writes a turn has, and had before: what is done once more is expected again.
+#[derive(Debug, Default)]
+pub(crate) struct PerTurn {
+    /// The turn of the last write, as far as it tells turns apart that are near to each other: each connection has room
+    /// for this. Who writes again after just so many turns is taken to have written twice, and waits once.
+    turn: Cell<u16>,
+    writes: Cell<u8>,
+    before: Cell<u8>,
+}
+
+impl PerTurn {
+    /// There is a write in this turn.
+    pub(crate) fn count(&self, turn: u64) {
+        let turn = turn as u16;
+        if self.turn.replace(turn) != turn {
+            self.before.set(self.writes.replace(0));
+        }
+        self.writes.set(self.writes.get().saturating_add(1));
+    }
+
+    /// How many there were in the last turn that had any, before that of the last write.
+    pub(crate) fn before(&self) -> u8 {
+        self.before.get()
+    }
+}
+
 /// The list of what is put off.
 #[derive(Debug, Default)]
 pub(crate) struct PuttingOff {
@@ -27,6 +56,7 @@ pub(crate) struct PuttingOff {
     since: Cell<u64>,
     /// How many are still to go without.
     wary: Cell<u32>,
+    by_callbacks: PerTurn,
 }
 
 impl PuttingOff {
@@ -35,6 +65,13 @@ impl PuttingOff {
         let wary = self.wary.get();
         self.wary.set(wary.saturating_sub(1));
         wary == 0
+    }
+
+    /// Whether a callback that writes in `turn` is one of many. A program that only talks to itself, or to one peer for
+    /// which a callback then waits, is not kept waiting.
+    pub(crate) fn has_company(&self, turn: u64) -> bool {
+        self.by_callbacks.count(turn);
+        self.by_callbacks.before() >= BUSY
     }
 
     /// Whether there is something that waits.
@@ -88,6 +125,17 @@ mod tests {
     fn put_off(putting: &PuttingOff, log: &Log, now: u64) -> bool {
         let log = log.clone();
         putting.push(once(move || log.add("ran")), || now)
+    }
+
+    #[test]
+    fn what_counts_is_the_last_turn_that_had_writes() {
+        let writes = PerTurn::default();
+        let before = |turn| {
+            writes.count(turn);
+            writes.before()
+        };
+        assert_eq!([before(1), before(1), before(5), before(5), before(6)], [0, 0, 2, 2, 2]);
+        assert_eq!([before(7), before(u64::MAX), before(0)], [1, 1, 1]);
     }
 
     #[test]

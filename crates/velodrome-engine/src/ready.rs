@@ -321,14 +321,11 @@ impl ReadyQueue {
             let Some(runnable) = self.pop() else { break };
             runnable.run();
             if self.interruption.get() != Interruption::None {
-                match self.interruption.take() {
-                    Interruption::Leave => return Flow::Leave,
-                    _ => {
-                        pause();
-                        if self.take_leave() {
-                            return Flow::Leave;
-                        }
-                    }
+                if self.answer(Interruption::Pause) {
+                    pause();
+                }
+                if self.take_leave() {
+                    return Flow::Leave;
                 }
             }
         }
@@ -348,13 +345,17 @@ impl ReadyQueue {
         self.interruption.set(Interruption::Leave);
     }
 
-    /// Whether somebody asked to leave after the last callback of a batch had returned; now it is answered.
+    /// Whether somebody asked to leave: it may be after the last callback of a batch has returned. Now it is answered.
     pub(crate) fn take_leave(&self) -> bool {
-        let leaves = self.is_leaving();
-        if leaves {
+        self.answer(Interruption::Leave)
+    }
+
+    fn answer(&self, asked: Interruption) -> bool {
+        let is_asked = self.interruption.get() == asked;
+        if is_asked {
             self.interruption.set(Interruption::None);
         }
-        leaves
+        is_asked
     }
 
     /// Called from within a callback: let the batch pause as soon as that callback returns.

@@ -26,6 +26,7 @@ use super::{Cause, Protocol, Received};
 use crate::census::Member;
 use crate::driver::{Driver, Interest, Readiness};
 use crate::hub::Hub;
+use crate::putting_off::PerTurn;
 use crate::reactor::{Registration, Source};
 use crate::ready::{Run, Runnable, Visitor};
 
@@ -94,10 +95,8 @@ pub struct Stream {
     blocked: Cell<bool>,
     /// A flush is due at the end of this turn.
     deferred: Cell<bool>,
-    gathers: Cell<bool>,
-    /// The turn of the last write, as far as it tells turns apart that are near to each other.
-    turn: Cell<u32>,
-    writes: Cell<u8>,
+    /// More than one in a turn, and it gathers.
+    writes: PerTurn,
     _member: Member,
 }
 
@@ -135,9 +134,7 @@ impl Stream {
             eof: Cell::default(),
             blocked: Cell::default(),
             deferred: Cell::default(),
-            gathers: Cell::default(),
-            turn: Cell::default(),
-            writes: Cell::default(),
+            writes: PerTurn::default(),
             _member: Member::of("stream"),
         })
     }

@@ -58,7 +58,7 @@ impl Stream {
         if data.is_empty() {
             return Ok(());
         }
-        self.count_write();
+        self.writes.count(self.hub.turn());
         let mut sent = 0;
         if self.queue.is_empty() && !self.put_off(data.len()) {
             match settle(self.send(data)) {
@@ -86,7 +86,7 @@ impl Stream {
             self.queue.push(chunk, 0);
         }
         if self.buffered() > 0 {
-            self.count_write();
+            self.writes.count(self.hub.turn());
             self.send_or_put_off(first);
         }
         self.pause_if_due();
@@ -114,19 +114,10 @@ impl Stream {
         Ok(())
     }
 
-    /// Learns how this transport writes: more than once in the last turn in which it wrote, or not.
-    fn count_write(&self) {
-        let turn = self.hub.turn() as u32;
-        if self.turn.replace(turn) != turn {
-            self.gathers.set(self.writes.replace(0) > 1);
-        }
-        self.writes.set(self.writes.get().saturating_add(1));
-    }
-
     /// Whether a first write of `size` bytes had better wait for others, its own transport's or the loop's, and if so
     /// sees to its leaving.
     fn put_off(self: &Rc<Self>, size: usize) -> bool {
-        let waits = self.gathers.get() || self.hub.expects_writes();
+        let waits = self.writes.before() > 1 || self.hub.expects_writes();
         if !waits || size > self.gather_room() || !self.hub.in_batch() {
             return false;
         }
@@ -182,11 +173,7 @@ impl Stream {
         if !self.send_queue() {
             return;
         }
-        if self.flow.resume_due(self.buffered())
-            && let Some(protocol) = self.protocol()
-        {
-            protocol.resume_writing();
-        }
+        self.resume_if_due();
         // The protocol may have written again, closed or aborted.
         if self.lost.get() == 0 && self.queue.is_empty() {
             self.emptied();
@@ -235,11 +222,7 @@ impl Stream {
             self.block();
         }
         // New marks may have paused the protocol for what only waited.
-        if self.flow.resume_due(self.buffered())
-            && let Some(protocol) = self.protocol()
-        {
-            protocol.resume_writing();
-        }
+        self.resume_if_due();
     }
 
     pub(super) fn flush_at_turn_end(self: &Rc<Self>) {
@@ -283,6 +266,14 @@ impl Stream {
             && let Some(protocol) = self.protocol()
         {
             protocol.pause_writing();
+        }
+    }
+
+    fn resume_if_due(&self) {
+        if self.flow.resume_due(self.buffered())
+            && let Some(protocol) = self.protocol()
+        {
+            protocol.resume_writing();
         }
     }
 }
