@@ -1,10 +1,7 @@
 //! Every public item of the Rust face shows how it is used: its documentation has an example, which `cargo test` compiles.
 
 use crate::Finding;
-use crate::source::{Source, words};
-
-/// The crate that is held to it. The engine is for the faces, not for users.
-const FACE: &str = "crates/velodrome/src/";
+use crate::source::{FACE, Source, said_above, words};
 
 const KINDS: &[&str] = &["fn", "struct", "enum", "union", "trait", "type", "const", "static"];
 
@@ -55,10 +52,7 @@ fn is_of(item: &str, kinds: &[&str]) -> bool {
 
 /// Whether the comment right above has a block of code, or the item is hidden from the documentation.
 fn is_shown(above: &[&str]) -> bool {
-    let is_of_item =
-        |line: &&&str| line.trim_start().starts_with("///") || line.trim_start().starts_with("#[");
-    let lines: Vec<&str> = above.iter().rev().take_while(is_of_item).map(|line| line.trim()).collect();
-    let has = |what: &str| lines.iter().any(|line| line.starts_with(what));
+    let has = |what: &str| said_above(above).any(|line| line.starts_with(what));
     has("/// ```") || has("#[doc(hidden)]")
 }
 

@@ -4,9 +4,8 @@
 use std::collections::BTreeSet;
 
 use crate::Finding;
-use crate::source::{Source, words};
+use crate::source::{FACE, Source, said_above, words};
 
-const FACE: &str = "crates/velodrome/src/";
 const SAYS: &str = "/// **Cancel safety**: ";
 
 /// Public functions that are async, or return a future of the face's own or an `impl Future`, without a word about it in
@@ -82,8 +81,7 @@ fn head(text: &str) -> Option<&str> {
 
 /// Whether the comment right above has the line.
 fn says(above: &[&str]) -> bool {
-    let of_item = |line: &&&str| ["///", "#["].iter().any(|begin| line.trim_start().starts_with(begin));
-    above.iter().rev().take_while(of_item).any(|line| line.trim_start().starts_with(SAYS))
+    said_above(above).any(|line| line.starts_with(SAYS))
 }
 
 #[cfg(test)]

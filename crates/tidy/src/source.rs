@@ -5,6 +5,9 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+/// The crate whose public items users see. The engine is for the faces.
+pub const FACE: &str = "crates/velodrome/src/";
+
 /// A file, with views of it that keep each line in its place.
 #[derive(Debug, Clone)]
 pub struct Source {
@@ -244,6 +247,13 @@ pub fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
 
 fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_'
+}
+
+/// The lines of documentation and attributes right above an item, from below and without margins, out of all that is
+/// above it.
+pub fn said_above<'a>(above: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
+    let lines = above.iter().rev().map(|line| line.trim());
+    lines.take_while(|line| line.starts_with("///") || line.starts_with("#["))
 }
 
 /// The line, counted from 1, in which a byte is.
