@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::ffi;
 
-use super::object::{Obj, Raised, Ref, Result, bytes, clear_raised, status};
+use super::object::{Obj, Ref, Result, bytes, status, went_well};
 
 /// Whether this interpreter's bytearrays were seen to be what they are taken for.
 static KNOWN: AtomicBool = AtomicBool::new(false);
@@ -103,11 +103,7 @@ pub(crate) fn unlearn() {
 /// See it work once.
 pub(crate) fn learn() {
     KNOWN.store(true, Ordering::Relaxed);
-    let known = tried().unwrap_or_else(|Raised| {
-        clear_raised();
-        false
-    });
-    KNOWN.store(known, Ordering::Relaxed);
+    KNOWN.store(went_well(tried()), Ordering::Relaxed);
 }
 
 fn tried() -> Result<bool> {

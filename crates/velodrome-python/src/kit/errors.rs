@@ -67,6 +67,14 @@ pub(crate) fn clear_raised() {
     unsafe { ffi::PyErr_Clear() }
 }
 
+/// Whether a trial of what the interpreter is built like went well. One that raised did not.
+pub(crate) fn went_well(trial: Result<bool>) -> bool {
+    trial.unwrap_or_else(|Raised| {
+        clear_raised();
+        false
+    })
+}
+
 /// Raise an exception object.
 pub(crate) fn raise_exception(exception: &Obj) -> Raised {
     // SAFETY: attached; SetObject takes its own counts, and keeps the exception's own traceback.

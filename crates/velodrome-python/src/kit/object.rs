@@ -12,7 +12,7 @@ use super::calls;
 pub(crate) use super::errors::{
     clear_raised, handles_one, os_error, raise_exception, raise_os_error, raised_matches,
     raised_not_implemented, raised_ordinary, raised_to_leave, runtime_error, type_error, value_error,
-    with_raised_aside, write_unraisable,
+    went_well, with_raised_aside, write_unraisable,
 };
 pub(crate) use super::taking::take_raised;
 

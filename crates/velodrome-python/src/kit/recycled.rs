@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pyo3::ffi;
 
 use super::buffer::exact_bytes;
-use super::object::{self, Obj, Raised, Ref, Result, Slot, clear_raised};
+use super::object::{self, Obj, Ref, Result, Slot, went_well};
 use super::roomy;
 
 /// What the loops of the process share.
@@ -111,11 +111,7 @@ pub(crate) fn unlearn() {
 
 /// See it work once, on an object whose old hash is known.
 pub(crate) fn learn() {
-    let known = tried().unwrap_or_else(|Raised| {
-        clear_raised();
-        false
-    });
-    KNOWN.store(known, Ordering::Relaxed);
+    KNOWN.store(went_well(tried()), Ordering::Relaxed);
 }
 
 fn tried() -> Result<bool> {

@@ -11,9 +11,7 @@ use pyo3::ffi;
 
 use super::buffer::exact_bytes;
 use super::names::Name;
-use super::object::{
-    Obj, Raised, Ref, Result, Slot, bytes, clear_raised, handles_one, raise_exception, tuple,
-};
+use super::object::{Obj, Raised, Ref, Result, Slot, bytes, handles_one, raise_exception, tuple, went_well};
 use super::taking::raise_taken;
 
 /// What the loops of the process share.
@@ -122,11 +120,7 @@ pub(crate) fn unlearn() {
 
 /// See it work once.
 pub(crate) fn learn() {
-    let known = tried().unwrap_or_else(|Raised| {
-        clear_raised();
-        false
-    });
-    KNOWN.store(known, Ordering::Relaxed);
+    KNOWN.store(went_well(tried()), Ordering::Relaxed);
 }
 
 fn tried() -> Result<bool> {
