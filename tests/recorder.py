@@ -124,3 +124,16 @@ async def linked(client: Any = None, server: Any = None) -> AsyncIterator[tuple[
                 end.transport.abort()
         for end in (client, server):
             await end.until("lost")
+
+
+async def override_methods(writer: asyncio.StreamWriter) -> tuple[Callable[[bytes], None], list[Any]]:
+    """Put methods of one's own on a writer's transport, between two bytes: the transport's write, and what is asked."""
+    transport: Any = writer.transport
+    plain, done = transport.write, []
+    writer.write(b"a")
+    transport.write = lambda data: (done.append(data), plain(data.upper()))
+    writer.write(b"b")
+    await writer.drain()
+    transport.is_closing = lambda: done.append("is_closing?")
+    await writer.drain()
+    return plain, done

@@ -13,6 +13,7 @@ import weakref
 
 import pytest
 from conftest import turns, until
+from recorder import override_methods
 
 NATIVE = pytest.mark.velodrome_only
 
@@ -708,14 +709,8 @@ class TestOverrides:
         """A writer asks its transport for them each time."""
 
         async def test(reader, writer, peer):
-            transport, done = writer.transport, []
-            plain = transport.write
-            writer.write(b"a")
-            transport.write = lambda data: (done.append(data), plain(data.upper()))
-            writer.write(b"b")
-            await writer.drain()
-            transport.is_closing = lambda: done.append("is_closing?")
-            await writer.drain()
+            transport = writer.transport
+            _, done = await override_methods(writer)
             assert done == [b"b", "is_closing?"]
             del transport.write, transport.is_closing
             writer.write(b"c")

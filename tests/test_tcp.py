@@ -32,6 +32,11 @@ def unused_address():
         return listener.getsockname()
 
 
+def open_over(loop, sock):
+    """Transport and protocol over a connected socket, before the loop runs for good."""
+    return loop.run_until_complete(loop.create_connection(Recorder, sock=sock))
+
+
 class TestEvents:
     """What a protocol sees, in order."""
 
@@ -302,65 +307,49 @@ class TestWriting:
 
         run(main())
 
-    def test_a_write_leaves_even_if_the_loop_stops(self, loop):
+    def test_a_write_leaves_even_if_the_loop_stops(self, loop, pair):
         """As soon as the loop runs no more, the bytes are with the kernel."""
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
+        ours, theirs = pair
+        transport, protocol = open_over(loop, ours)
+        loop.call_soon(transport.write, b"written")
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        theirs.settimeout(5)
+        assert theirs.recv(100) == b"written"
+        transport.abort()
+        loop.run_until_complete(protocol.until("lost"))
 
-        async def open_one():
-            return await loop.create_connection(Recorder, sock=ours)
-
-        with theirs:
-            transport, protocol = loop.run_until_complete(open_one())
-            loop.call_soon(transport.write, b"written")
-            loop.call_soon(loop.stop)
-            loop.run_forever()
-            theirs.settimeout(5)
-            assert theirs.recv(100) == b"written"
-            transport.abort()
-            loop.run_until_complete(protocol.until("lost"))
-
-    def test_a_write_leaves_even_if_an_abort_follows(self, loop):
+    def test_a_write_leaves_even_if_an_abort_follows(self, loop, pair):
         """The kernel was offered the bytes before anybody thought of aborting."""
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
+        ours, theirs = pair
+        transport, protocol = open_over(loop, ours)
+        loop.call_soon(transport.write, b"last words")
+        loop.call_soon(transport.abort)
+        loop.call_soon(bool)
+        loop.run_until_complete(protocol.until("lost"))
+        theirs.settimeout(5)
+        assert theirs.recv(100) == b"last words"
 
-        async def open_one():
-            return await loop.create_connection(Recorder, sock=ours)
-
-        with theirs:
-            transport, protocol = loop.run_until_complete(open_one())
-            loop.call_soon(transport.write, b"last words")
-            loop.call_soon(transport.abort)
-            loop.call_soon(bool)
-            loop.run_until_complete(protocol.until("lost"))
-            theirs.settimeout(5)
-            assert theirs.recv(100) == b"last words"
-
-    def test_no_write_waits_again_for_callbacks_that_block(self, loop):
-        """Writes may wait for what else is due in their turn, but not once it has been seen to take long."""
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
+    def test_no_write_waits_again_for_callbacks_that_block(self, loop, pair):
+        """Writes of a busy loop may wait for what else is due, but not once that has been seen to take long."""
+        ours, theirs = pair
         arrived = []
-
-        async def open_one():
-            return await loop.create_connection(Recorder, sock=ours)
 
         def block():
             time.sleep(0.02)
             arrived.append(bool(select.select([theirs], [], [], 0)[0]))
 
-        with theirs:
-            transport, protocol = loop.run_until_complete(open_one())
-            for _ in range(2):
+        transport, protocol = open_over(loop, ours)
+        for _ in range(3):
+            for _ in range(6):
                 loop.call_soon(transport.write, b"x")
-                loop.call_soon(block)
-                loop.call_soon(loop.stop)
-                loop.run_forever()
-                assert theirs.recv(100) == b"x"
-            assert arrived[-1]
-            transport.abort()
-            loop.run_until_complete(protocol.until("lost"))
+            loop.call_soon(block)
+            loop.call_soon(loop.stop)
+            loop.run_forever()
+            assert theirs.recv(100) == b"xxxxxx"
+        assert arrived[-1]
+        transport.abort()
+        loop.run_until_complete(protocol.until("lost"))
 
     @pytest.mark.velodrome_only
     def test_writes_of_callbacks_leave_when_the_last_of_them_has_run(self, loop):
@@ -368,14 +357,11 @@ class TestWriting:
         pairs = [socket.socketpair() for _ in range(6)]
         arrived = []
 
-        async def open_all():
-            return [(await loop.create_connection(Recorder, sock=ours))[0] for ours, _ in pairs]
-
         def write(transport):
             transport.write(b"x")
             arrived.append(len(select.select([theirs for _, theirs in pairs], [], [], 0)[0]))
 
-        transports = loop.run_until_complete(open_all())
+        transports = [open_over(loop, ours)[0] for ours, _ in pairs]
         for expected in ([1, 2, 3, 4, 5, 6], [0] * 6):  # a loop that was busy in its last turn gathers
             arrived.clear()
             for transport in transports:

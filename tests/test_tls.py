@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 from conftest import turns, until
-from recorder import Buffered, Echo, Recorder, serving
+from recorder import Buffered, Echo, Recorder, override_methods, serving
 from secured import (
     CERTIFICATES,
     client_context,
@@ -250,14 +250,8 @@ class TestTalking:
 
         async def main():
             async def serve(reader, writer):
-                transport, done = writer.transport, []
-                plain = transport.write
-                writer.write(b"a")
-                transport.write = lambda data: (done.append(data), plain(data.upper()))
-                writer.write(b"b")
-                await writer.drain()
-                transport.is_closing = lambda: done.append("is_closing?")
-                await writer.drain()
+                transport = writer.transport
+                plain, done = await override_methods(writer)
                 transport.__class__ = type(
                     "Other", (type(transport),), {"write": lambda _, data: plain(b"C")}
                 )

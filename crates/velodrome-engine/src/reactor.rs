@@ -516,12 +516,9 @@ const ENOENT: i32 = 2;
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsRawFd;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::Wake;
 
     use super::*;
-    use crate::testing::world::{FD, Listens, Log, World};
+    use crate::testing::world::{FD, Listens, Log, World, counting_waker};
 
     fn register(world: &World, fd: RawFd, interest: Interest) -> (Rc<Registration>, Log) {
         let listens = Rc::new(Listens::default());
@@ -545,26 +542,11 @@ mod tests {
         assert_eq!((registration.fd(), registration.interest()), (FD, Interest::BOTH));
     }
 
-    #[derive(Default)]
-    struct Count(AtomicUsize);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Who waits, and how often it was woken since it was last asked.
-    fn reader() -> (Waker, impl Fn() -> usize) {
-        let count = Arc::new(Count::default());
-        (Waker::from(Arc::clone(&count)), move || count.0.swap(0, Ordering::Relaxed))
-    }
-
     #[test]
     fn what_can_be_read_is_offered_to_who_waits_once_and_then_told() {
         let world = World::new();
         let (registration, log) = register(&world, FD, Interest::READ);
-        let (waker, offered) = reader();
+        let (waker, offered) = counting_waker();
         assert!(registration.offer_to(waker.clone()).is_ok_and(|before| before.is_none()));
         assert!(registration.offer_to(waker.clone()).is_ok_and(|before| before.is_some()));
         world.script.feed(FD, b"x");
@@ -584,7 +566,7 @@ mod tests {
     fn an_offer_takes_nothing_from_who_waits_to_write() {
         let world = World::new();
         let (registration, log) = register(&world, FD, Interest::BOTH);
-        let (waker, offered) = reader();
+        let (waker, offered) = counting_waker();
         registration.offer_to(waker).unwrap();
         world.turn();
         assert_eq!((offered(), log.take()), (0, vec!["write".into()]), "there is only room");
@@ -597,7 +579,7 @@ mod tests {
     fn who_waits_for_an_offer_can_be_taken_back() {
         let world = World::new();
         let (registration, log) = register(&world, FD, Interest::READ);
-        let (waker, offered) = reader();
+        let (waker, offered) = counting_waker();
         registration.offer_to(waker.clone()).unwrap();
         assert!(registration.take_reader().is_some() && registration.take_reader().is_none());
         world.script.feed(FD, b"x");

@@ -502,6 +502,20 @@ mod tests {
         drop(queue.take());
     }
 
+    #[test]
+    fn nothing_more_is_to_run_when_a_batch_within_has_run_it() {
+        let (log, queue) = (Log::default(), Rc::new(ReadyQueue::new()));
+        let (inner, told) = (Rc::clone(&queue), log.clone());
+        queue.push(once(move || {
+            told.add(inner.has_more());
+            let _ = inner.run_batch(|| ());
+            told.add(inner.has_more());
+        }));
+        queue.push(once(|| ()));
+        let _ = queue.run_batch(|| ());
+        assert_eq!(log.take(), ["true", "false"]);
+    }
+
     struct Again {
         queue: Rc<ReadyQueue>,
         runs: Cell<usize>,
@@ -526,13 +540,7 @@ mod tests {
 
     #[test]
     fn a_waker_is_woken_once_or_dropped() {
-        struct Count(AtomicUsize);
-        impl Wake for Count {
-            fn wake(self: Arc<Self>) {
-                self.0.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-        let count = Arc::new(Count(AtomicUsize::new(0)));
+        let count = Arc::new(Woken::default());
         let waker = Waker::from(Arc::clone(&count));
         let (run, drop_it) = (Runnable::from_waker(waker.clone()), Runnable::from_waker(waker.clone()));
         assert!(run.will_wake(&waker) && !run.will_wake(Waker::noop()));

@@ -5,6 +5,9 @@ use std::fmt::Display;
 use std::io;
 use std::os::fd::RawFd;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Wake, Waker};
 
 use crate::clock::{Clock, ManualClock};
 use crate::driver::{Driver, Readiness, Script, Timeout};
@@ -79,6 +82,21 @@ pub fn once(act: impl FnOnce() + 'static) -> Runnable {
     }
 
     Runnable::from_rc(Rc::new(Once(Cell::new(Some(Box::new(act))))), 0)
+}
+
+/// A waker, and how often it was woken since that was last asked.
+pub fn counting_waker() -> (Waker, impl Fn() -> usize) {
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    let count = Arc::new(Count::default());
+    (Waker::from(Arc::clone(&count)), move || count.0.swap(0, Ordering::Relaxed))
 }
 
 /// What happened, in order.

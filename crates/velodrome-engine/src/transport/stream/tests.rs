@@ -2,13 +2,10 @@
 
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Wake;
 
 use super::*;
 use crate::sys;
-use crate::testing::world::{FD, Log, Recorder, World, write};
+use crate::testing::world::{FD, Log, Recorder, World, counting_waker, write};
 use crate::transport::flow_control::LimitsError;
 use crate::transport::write_queue::Chunk;
 
@@ -53,23 +50,14 @@ fn what_had_come_may_be_received_until_the_descriptor_is_gone() {
     assert_eq!(told.log.take(), ["losing by Caller", "lost"]);
 }
 
-#[derive(Default)]
-struct Woken(AtomicBool);
-
-impl Wake for Woken {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 #[test]
 fn who_waits_for_an_offer_is_woken_when_there_will_be_none() {
     let world = World::new();
     let (stream, told) = Recorder::over(&world, FD);
     world.settle();
-    let woken = Arc::new(Woken::default());
-    let waits = || stream.offer_to(Waker::from(Arc::clone(&woken))).is_ok();
-    let was_woken = || woken.0.swap(false, Ordering::Relaxed);
+    let (waker, woken) = counting_waker();
+    let waits = || stream.offer_to(waker.clone()).is_ok();
+    let was_woken = || woken() > 0;
     assert!(waits());
     stream.set_protocol(told.clone());
     world.settle();
@@ -84,10 +72,10 @@ fn who_waits_for_an_offer_hears_that_the_loop_is_gone() {
     let world = World::new();
     let (stream, _told) = Recorder::over(&world, FD);
     world.settle();
-    let woken = Arc::new(Woken::default());
-    stream.offer_to(Waker::from(Arc::clone(&woken))).unwrap();
+    let (waker, woken) = counting_waker();
+    stream.offer_to(waker).unwrap();
     world.engine.close();
-    assert!(woken.0.load(Ordering::Relaxed));
+    assert!(woken() > 0);
 }
 
 #[test]

@@ -170,12 +170,17 @@ fn writes(world: &World, stream: &Rc<Stream>, data: &'static [u8]) {
 }
 
 /// Lets the loop see a turn in which many callbacks write.
-fn busy(world: &World) {
-    world.hub().gather_writes();
+fn many_write(world: &World) {
     let (stream, _told) = Recorder::over(world, FD + 200);
     (0..5).for_each(|_| writes(world, &stream, b"x"));
     world.turn();
     stream.stop_listening();
+}
+
+/// A loop that gathers, and has reason to.
+fn busy(world: &World) {
+    world.hub().gather_writes();
+    many_write(world);
 }
 
 /// Queues a callback that notes what has been sent.
@@ -185,17 +190,23 @@ fn looks(world: &World, log: &Log) {
 }
 
 #[test]
-fn a_write_waits_for_the_callbacks_that_are_due_if_the_face_says_so() {
-    let (world, log) = (World::new(), Log::default());
-    let (stream, told) = Recorder::over(&world, FD);
-    for expected in ["x", ""] {
+fn a_write_waits_for_the_callbacks_that_are_due_if_the_face_says_so_and_many_write() {
+    for (gathers, many, expected) in [(false, true, "x"), (true, false, "x"), (true, true, "")] {
+        let (world, log) = (World::new(), Log::default());
+        let (stream, told) = Recorder::over(&world, FD);
+        if gathers {
+            world.hub().gather_writes();
+        }
+        if many {
+            many_write(&world);
+        }
         writes(&world, &stream, b"x");
         looks(&world, &log);
         world.turn();
-        assert_eq!(log.take(), [expected]);
-        busy(&world);
+        let left = if expected.is_empty() { "x" } else { "" };
+        assert_eq!((log.take(), sent(&world)), (vec![expected.into()], left.into()));
+        assert_eq!((stream.buffered(), told.log.take()), (0, vec![]));
     }
-    assert_eq!((sent(&world), stream.buffered(), told.log.take()), ("x".into(), 0, vec![]));
 }
 
 #[test]
@@ -211,6 +222,23 @@ fn a_write_that_nobody_follows_leaves_at_once() {
     });
     world.turn();
     assert_eq!(log.take(), ["1"]);
+}
+
+/// Or the last of a turn would overtake all others.
+#[test]
+fn who_writes_last_joins_those_who_wait() {
+    let (world, log) = (World::new(), Log::default());
+    busy(&world);
+    let ((first, _), (last, _)) = (Recorder::over(&world, FD), Recorder::over(&world, FD + 1));
+    writes(&world, &first, b"x");
+    let (script, seen) = (world.script.clone(), log.clone());
+    world.soon(move || {
+        write(&last, b"x");
+        seen.add(script.take_sends(FD + 1));
+    });
+    world.turn();
+    assert_eq!((log.take(), sent(&world)), (vec!["0".into()], "x".into()));
+    assert_eq!(world.script.take_sends(FD + 1), 1);
 }
 
 #[test]
@@ -255,9 +283,9 @@ fn no_more_than_sixty_four_wait() {
 #[test]
 fn nobody_waits_again_for_callbacks_that_block() {
     let (world, log) = (World::new(), Log::default());
-    busy(&world);
     let (stream, _told) = Recorder::over(&world, FD);
     for expected in [["0", ""], ["1", "xx"]] {
+        busy(&world);
         let (writer, script, seen) = (Rc::clone(&stream), world.script.clone(), log.clone());
         world.soon(move || {
             write(&writer, b"x");
