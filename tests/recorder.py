@@ -127,7 +127,7 @@ async def linked(client: Any = None, server: Any = None) -> AsyncIterator[tuple[
 
 
 async def override_methods(writer: asyncio.StreamWriter) -> tuple[Callable[[bytes], None], list[Any]]:
-    """Put methods of one's own on a writer's transport, between two bytes: the transport's write, and what is asked."""
+    """Put methods of one's own on a writer's transport: its own write, and what they are asked."""
     transport: Any = writer.transport
     plain, done = transport.write, []
     writer.write(b"a")

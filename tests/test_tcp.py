@@ -331,7 +331,7 @@ class TestWriting:
         assert theirs.recv(100) == b"last words"
 
     def test_no_write_waits_again_for_callbacks_that_block(self, loop, pair):
-        """Writes of a busy loop may wait for what else is due, but not once that has been seen to take long."""
+        """A busy loop's writes may wait for what else is due, but not once that was seen to take long."""
         ours, theirs = pair
         arrived = []
 
