@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::pin::pin;
-use std::process::{Command, ExitStatus};
+use std::process::{self, Command, ExitStatus};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -47,20 +47,24 @@ use crate::waiting::Waiters;
 /// this thread.
 pub fn create_subprocess(command: &mut Command) -> io::Result<Process> {
     let local = local::require("create_subprocess")?;
-    let mut child = command.spawn()?;
-    let watched = i32::try_from(child.id()).map_err(io::Error::other).and_then(|pid| watch(&local, pid));
-    let watch = watched.inspect_err(|_| {
+    adopt(&local, command.spawn()?)
+}
+
+fn adopt(local: &Local, mut child: process::Child) -> io::Result<Process> {
+    attend(local, &mut child).inspect_err(|_| {
         // Nobody could wait for it: neither a program that is forgotten nor a zombie is left.
         let _ = child.kill().and_then(|()| child.wait());
-    })?;
-    Ok(Process {
-        watch,
-        id: child.id(),
-        kill_on_drop: Cell::new(false),
-        stdin: child.stdin.take().map(|pipe| open_write_pipe(OwnedFd::from(pipe))).transpose()?,
-        stdout: child.stdout.take().map(|pipe| open_read_pipe(OwnedFd::from(pipe))).transpose()?,
-        stderr: child.stderr.take().map(|pipe| open_read_pipe(OwnedFd::from(pipe))).transpose()?,
     })
+}
+
+fn attend(local: &Local, child: &mut process::Child) -> io::Result<Process> {
+    // The pipes come first: whom the loop watches, the loop reaps.
+    let stdin = child.stdin.take().map(|pipe| open_write_pipe(OwnedFd::from(pipe))).transpose()?;
+    let stdout = child.stdout.take().map(|pipe| open_read_pipe(OwnedFd::from(pipe))).transpose()?;
+    let stderr = child.stderr.take().map(|pipe| open_read_pipe(OwnedFd::from(pipe))).transpose()?;
+    let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
+    let watch = watch(local, pid)?;
+    Ok(Process { watch, id: child.id(), kill_on_drop: Cell::new(false), stdin, stdout, stderr })
 }
 
 /// A program that was [started](create_subprocess): `asyncio.subprocess.Process`.
@@ -366,5 +370,37 @@ impl fmt::Debug for Process {
             .field("id", &self.id)
             .field("ended", &self.try_wait())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+    use std::path::Path;
+    use std::process::Stdio;
+
+    use super::*;
+
+    struct Deaf;
+
+    impl Source for Deaf {
+        fn ready(self: Rc<Self>, _: Readiness) {}
+
+        fn abandon(&self) {}
+    }
+
+    #[test]
+    fn a_program_whose_pipe_cannot_be_watched_is_left_to_nobody() {
+        let test = async {
+            let local = local::require("the test").unwrap();
+            let mut command = Command::new("sleep");
+            let child = command.arg("1000").stdout(Stdio::piped()).spawn().unwrap();
+            let (pipe, pid) = (child.stdout.as_ref().unwrap().as_raw_fd(), child.id());
+            let first = local.hub().reactor.register(pipe, Rc::new(Deaf), Interest::READ).unwrap();
+            assert_eq!(adopt(&local, child).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+            assert!(!Path::new(&format!("/proc/{pid}")).exists());
+            drop(local.hub().reactor.deregister(&first));
+        };
+        crate::run(test).unwrap();
     }
 }
