@@ -200,14 +200,14 @@ impl Future for Nap {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let begun = {
-            let mut state = self.shared.state();
-            if state.over {
-                return Poll::Ready(());
-            }
-            state.waker = Some(cx.waker().clone());
-            std::mem::replace(&mut state.begun, true)
-        };
+        let mut state = self.shared.state();
+        if state.over {
+            return Poll::Ready(());
+        }
+        let begun = std::mem::replace(&mut state.begun, true);
+        // The one it replaces is dropped when the lock is open again.
+        let _last = state.waker.replace(cx.waker().clone());
+        drop(state);
         if !begun {
             self.begin();
         }
@@ -227,3 +227,35 @@ impl Drop for Nap {
 }
 
 impl Sleep for Nap {}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Weak;
+    use std::task::Wake;
+
+    use super::*;
+
+    /// Comes back when it is dropped.
+    struct Curious(Weak<Shared>);
+
+    impl Wake for Curious {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    impl Drop for Curious {
+        fn drop(&mut self) {
+            let Some(shared) = self.0.upgrade() else { return };
+            assert!(shared.0.try_lock().is_ok(), "dropped with the lock held");
+        }
+    }
+
+    #[test]
+    fn a_waker_that_is_replaced_is_dropped_with_the_lock_open() {
+        let shared = Arc::new(Shared(Mutex::new(State { begun: true, ..State::default() })));
+        let mut nap = Nap { duration: Duration::ZERO, shared: Arc::clone(&shared), timer: None };
+        for _ in 0..2 {
+            let waker = Waker::from(Arc::new(Curious(Arc::downgrade(&shared))));
+            assert!(Pin::new(&mut nap).poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+    }
+}

@@ -43,7 +43,9 @@ impl Lookup {
         if let Some(found) = answer.found.take() {
             return Poll::Ready(found);
         }
-        answer.waker = Some(cx.waker().clone());
+        // The one it replaces is dropped when the lock is open again.
+        let _last = answer.waker.replace(cx.waker().clone());
+        drop(answer);
         Poll::Pending
     }
 }
@@ -89,4 +91,35 @@ pub(crate) async fn look_up(local: &Local, host: &str, port: u16) -> io::Result<
 
 fn about(host: &str, error: impl ToString) -> io::Error {
     io::Error::other(format!("cannot look up {host:?}: {}", error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Weak;
+    use std::task::Wake;
+
+    use super::*;
+
+    /// Comes back when it is dropped.
+    struct Curious(Weak<Lookup>);
+
+    impl Wake for Curious {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    impl Drop for Curious {
+        fn drop(&mut self) {
+            let Some(lookup) = self.0.upgrade() else { return };
+            assert!(lookup.0.try_lock().is_ok(), "dropped with the lock held");
+        }
+    }
+
+    #[test]
+    fn a_waker_that_is_replaced_is_dropped_with_the_lock_open() {
+        let lookup = Arc::new(Lookup::default());
+        for _ in 0..2 {
+            let waker = Waker::from(Arc::new(Curious(Arc::downgrade(&lookup))));
+            assert!(lookup.poll(&Context::from_waker(&waker)).is_pending());
+        }
+    }
 }

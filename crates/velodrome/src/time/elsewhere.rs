@@ -44,7 +44,9 @@ impl Elsewhere {
         if state.over {
             return Poll::Ready(());
         }
-        state.waker = Some(cx.waker().clone());
+        // The one it replaces is dropped when the lock is open again.
+        let _last = state.waker.replace(cx.waker().clone());
+        drop(state);
         Poll::Pending
     }
 }
@@ -77,6 +79,7 @@ impl Shared {
 mod tests {
     use std::future::Future;
     use std::pin::pin;
+    use std::sync::Weak;
     use std::task::Wake;
     use std::thread::Thread;
 
@@ -111,6 +114,29 @@ mod tests {
         let begin = clock.now();
         block_on(sleep(nap));
         assert!(u128::from(clock.now() - begin) >= nap.as_nanos());
+    }
+
+    /// Comes back when it is dropped.
+    struct Curious(Weak<Shared>);
+
+    impl Wake for Curious {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    impl Drop for Curious {
+        fn drop(&mut self) {
+            let Some(shared) = self.0.upgrade() else { return };
+            assert!(shared.state.try_lock().is_ok(), "dropped with the lock held");
+        }
+    }
+
+    #[test]
+    fn a_waker_that_is_replaced_is_dropped_with_the_lock_open() {
+        let elsewhere = Elsewhere(Arc::default());
+        for _ in 0..2 {
+            let waker = Waker::from(Arc::new(Curious(Arc::downgrade(&elsewhere.0))));
+            assert!(elsewhere.poll(&Context::from_waker(&waker)).is_pending());
+        }
     }
 
     #[test]
