@@ -6,10 +6,14 @@ mod support;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::process::Command;
+use std::task::{Context, Waker};
+use std::thread;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use hyper::rt::Timer as _;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::{kind, pair, really, settle};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{accept_async, client_async};
@@ -113,6 +117,39 @@ fn a_write_that_is_too_much_waits() {
 #[test]
 fn hypers_naps_last_as_long_as_they_say() {
     assert_eq!(support::time_of(Timer.sleep(Duration::from_secs(3))), Duration::from_secs(3));
+}
+
+/// Set in a child that has no room for a thread.
+const CROWDED: &str = "VELODROME_TEST_CROWDED";
+
+/// The memory that this process has mapped, in bytes.
+fn mapped() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")?.strip_suffix(" kB"));
+    size.unwrap().trim().parse::<u64>().unwrap() * 1024
+}
+
+/// Where no loop runs, a thread would keep the time; the limit is a process's, so this one is a child.
+#[test]
+fn a_sleep_without_a_loop_or_a_thread_passes_all_the_same() {
+    if std::env::var_os(CROWDED).is_none() {
+        let this = ["--exact", "a_sleep_without_a_loop_or_a_thread_passes_all_the_same"];
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        let output = child.args(this).env(CROWDED, "1").output().unwrap();
+        return assert!(output.status.success(), "{output:?}");
+    }
+    // Half the stack of a thread. None has ended here, so none is left over for reuse.
+    let limit = Some(mapped() + 1024 * 1024);
+    setrlimit(Resource::As, Rlimit { current: limit, ..getrlimit(Resource::As) }).unwrap();
+    assert!(thread::Builder::new().spawn(|| ()).is_err(), "there is room for one");
+    let mut sleeps = [
+        Box::pin(velodrome::sleep(Duration::from_millis(1))) as Pin<Box<dyn Future<Output = ()>>>,
+        Box::pin(Timer.sleep(Duration::from_millis(1))),
+    ];
+    for sleep in &mut sleeps {
+        let mut context = Context::from_waker(Waker::noop());
+        assert!((0..2).any(|_| sleep.as_mut().poll(&mut context).is_ready()));
+    }
 }
 
 #[test]

@@ -161,6 +161,11 @@ impl Shared {
             waker.wake();
         }
     }
+
+    fn keep(&self, duration: Duration) {
+        thread::sleep(duration);
+        self.ring();
+    }
 }
 
 struct Bell(Arc<Shared>);
@@ -188,11 +193,13 @@ impl Nap {
 
     /// Where no loop of ours runs, a thread keeps it: dear, but right.
     fn begin_elsewhere(&self) {
-        let (shared, duration) = (Arc::clone(&self.shared), self.duration);
-        thread::spawn(move || {
-            thread::sleep(duration);
-            shared.ring();
-        });
+        let (keeper, duration) = (Arc::clone(&self.shared), self.duration);
+        let thread =
+            thread::Builder::new().name("velodrome-sleep".into()).spawn(move || keeper.keep(duration));
+        if thread.is_err() {
+            // No thread to be had: the time passes here, or it would never be over.
+            self.shared.keep(self.duration);
+        }
     }
 }
 
