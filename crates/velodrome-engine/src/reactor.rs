@@ -394,10 +394,12 @@ impl Reactor {
     pub fn dispatch(&self, ready: &ReadyQueue) {
         self.dispatches.set(self.dispatches.get() + 1);
         let mut events = self.events.take();
-        let mut orphans = false;
+        let (mut orphans, table) = (false, self.table.borrow());
         for event in &events {
-            orphans |= !self.queue(event, ready);
+            // The table is borrowed meanwhile: what is put into the queue, a waker too, runs no foreign code by that.
+            orphans |= !self.queue(&table, event, ready);
         }
+        drop(table);
         events.clear();
         self.events.set(events);
         if orphans {
@@ -406,22 +408,22 @@ impl Reactor {
     }
 
     /// False if the event is one that nobody can silence.
-    fn queue(&self, event: &Event, ready: &ReadyQueue) -> bool {
-        let Some(registration) = self.table.borrow().find(event.key).cloned() else {
+    #[inline]
+    fn queue(&self, table: &Table, event: &Event, ready: &ReadyQueue) -> bool {
+        let Some(registration) = table.find(event.key) else {
             return self.bells.borrow().iter().any(|(_, key)| *key == event.key);
         };
-        let wanted = registration.wanted.get();
-        let heard = event.readiness.wanted_by(wanted);
+        let heard = event.readiness.wanted_by(registration.wanted.get());
         if heard.is_none() {
-            return registration.resting.get() == self.dispatches.get() as u32 || self.silence(&registration);
+            return registration.resting.get() == self.dispatches.get() as u32 || self.silence(registration);
         }
-        let offered = registration.offer.get() != Offer::Unwanted
-            && heard.contains(Readiness::READ)
-            && registration.make_offer(ready);
-        if !offered {
-            ready.push(Runnable::from_rc(registration, event.readiness.bits()));
-        } else if heard.contains(Readiness::WRITE) {
-            ready.push(Runnable::from_rc(registration, Readiness::WRITE.bits()));
+        let left = if heard.contains(Readiness::READ) && registration.make_offer(ready) {
+            heard.bits() & Readiness::WRITE.bits()
+        } else {
+            event.readiness.bits()
+        };
+        if left != 0 {
+            ready.push(Runnable::from_rc(Rc::clone(registration), left));
         }
         true
     }

@@ -73,6 +73,15 @@ fn readexactly_is_all_or_an_incomplete_end() {
 }
 
 #[test]
+fn who_wants_nothing_does_not_wait() {
+    really(async {
+        let ((mut reader, _w), (_r, _writer)) = pair();
+        let nothing = async { [reader.read(0).await.unwrap(), reader.readexactly(0).await.unwrap()] };
+        assert_eq!(timeout(Duration::from_secs(20), nothing).await.unwrap(), [b"", b""]);
+    });
+}
+
+#[test]
 fn readexactly_may_be_far_above_the_limit() {
     really(async {
         let ((mut reader, _w), (_r, writer)) = pair();

@@ -109,10 +109,26 @@ impl Connection {
                 (end.unwrap_or(0), end.map(|end| bytes[..end].to_vec()))
             });
             if let Some(Some(message)) = read {
-                self.keep_up();
+                if !self.inbound.is_empty() {
+                    self.keep_up();
+                }
                 return Poll::Ready(Ok(message));
             }
         }
+        if self.inbound.starves() && !wanted.is_nothing() {
+            self.wait(cx);
+            return Poll::Pending;
+        }
+        self.poll_what_is_kept(cx, wanted, expected)
+    }
+
+    #[inline(never)]
+    fn poll_what_is_kept(
+        &self,
+        cx: &Context<'_>,
+        wanted: &mut impl Wanted,
+        expected: Option<usize>,
+    ) -> Poll<Result<Vec<u8>, ReadError>> {
         let poll = self.inbound.poll(wanted, expected);
         self.keep_up();
         if poll.is_pending() {
@@ -128,6 +144,10 @@ impl Connection {
         cx: &Context<'_>,
         take: impl FnOnce(&[u8]) -> usize,
     ) -> Poll<io::Result<()>> {
+        if self.inbound.starves() {
+            self.wait(cx);
+            return Poll::Pending;
+        }
         let poll = self.inbound.poll_take(take);
         self.keep_up();
         if poll.is_pending() {

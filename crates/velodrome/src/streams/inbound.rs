@@ -61,6 +61,16 @@ impl Inbound {
         self.buffer.get().map_or(0, |buffer| buffer.borrow().len())
     }
 
+    /// Whether nothing is kept and more may come: who wants anything waits then, and the transport is not paused.
+    #[inline]
+    pub(super) fn starves(&self) -> bool {
+        let starves = self.is_empty() && !self.ended.get();
+        if starves {
+            self.starving.set(true);
+        }
+        starves
+    }
+
     pub(super) fn limit(&self) -> usize {
         self.limit.get()
     }

@@ -9,6 +9,11 @@ pub(super) trait Wanted {
     fn direct(&self, arrived: &[u8], limit: usize) -> Option<usize>;
     /// Try to take the answer from what is kept; `ended` if nothing more will come.
     fn attempt(&mut self, kept: &mut ByteBuffer, limit: usize, ended: bool) -> Read;
+    /// Whether the answer is there before any byte is.
+    #[inline]
+    fn is_nothing(&self) -> bool {
+        false
+    }
 }
 
 /// Up to so many bytes.
@@ -23,6 +28,11 @@ impl Wanted for UpTo {
     fn attempt(&mut self, kept: &mut ByteBuffer, _: usize, ended: bool) -> Read {
         read::some(kept, self.0, ended)
     }
+
+    #[inline]
+    fn is_nothing(&self) -> bool {
+        self.0 == 0
+    }
 }
 
 /// Neither fewer nor more.
@@ -36,6 +46,11 @@ impl Wanted for Exactly {
 
     fn attempt(&mut self, kept: &mut ByteBuffer, _: usize, ended: bool) -> Read {
         read::exactly(kept, self.0, ended)
+    }
+
+    #[inline]
+    fn is_nothing(&self) -> bool {
+        self.0 == 0
     }
 }
 

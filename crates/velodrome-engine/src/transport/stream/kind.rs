@@ -19,6 +19,7 @@ pub enum Kind {
 }
 
 impl Stream {
+    #[inline]
     pub(super) fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
         match self.kind {
             Kind::Socket => self.driver().recv(self.fd, buffer),
@@ -26,6 +27,7 @@ impl Stream {
         }
     }
 
+    #[inline]
     pub(super) fn send(&self, data: &[u8]) -> io::Result<usize> {
         match self.kind {
             Kind::Socket => self.driver().send(self.fd, data),

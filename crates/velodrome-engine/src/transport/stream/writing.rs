@@ -279,6 +279,7 @@ impl Stream {
 }
 
 /// A socket that would block took nothing.
+#[inline]
 fn settle(sent: io::Result<usize>) -> io::Result<usize> {
     match sent {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
