@@ -127,7 +127,8 @@ impl ReadUntil {
     /// Where the message ends that begins `bytes`, if it is all there and within the limit. Remembers nothing.
     #[inline]
     pub fn find(&self, bytes: &[u8], limit: usize) -> Option<usize> {
-        self.separators.find(bytes).filter(|(start, _)| *start <= limit).map(|(_, end)| end)
+        let (start, end) = self.separators.find(bytes)?;
+        (start <= limit).then_some(end)
     }
 
     /// Forgets what has been searched: the next search is for another message.
@@ -154,17 +155,22 @@ impl Separators {
     }
 
     /// Start and end of the match that ends first.
+    #[inline]
     fn find(&self, bytes: &[u8]) -> Option<(usize, usize)> {
         match self {
             Self::Byte(byte) => memchr::memchr(*byte, bytes).map(|start| (start, start + 1)),
-            Self::Several(several) => several.iter().fold(None, |best, separator| {
-                // Only a match that ends earlier than the best is of interest, so what lies beyond is not searched.
-                let within = best.map_or(bytes, |(_, end)| &bytes[..end - 1]);
-                let start = memchr::memmem::find(within, separator);
-                start.map(|start| (start, start + separator.len())).or(best)
-            }),
+            Self::Several(several) => first_of(several, bytes),
         }
     }
+}
+
+fn first_of(separators: &[Box<[u8]>], bytes: &[u8]) -> Option<(usize, usize)> {
+    separators.iter().fold(None, |best, separator| {
+        // Only a match that ends earlier than the best is of interest, so what lies beyond is not searched.
+        let within = best.map_or(bytes, |(_, end)| &bytes[..end - 1]);
+        let start = memchr::memmem::find(within, separator);
+        start.map(|start| (start, start + separator.len())).or(best)
+    })
 }
 
 /// How many bytes to drop from the buffer when a line was [`Found::TooLong`]: the line, if its end is known, and
