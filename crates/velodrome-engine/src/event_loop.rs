@@ -150,6 +150,12 @@ impl EventLoop {
         self.hub.run_batch()
     }
 
+    /// The same, calling `before` ahead of each callback.
+    #[inline]
+    pub fn run_ready_each(&self, before: impl Fn()) -> Flow {
+        self.hub.run_batch_each(before)
+    }
+
     /// A whole turn, for a face that has no lock to release.
     ///
     /// # Errors

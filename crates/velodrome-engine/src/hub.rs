@@ -102,6 +102,17 @@ impl Hub {
         self.timers.borrow().iter().for_each(|(deadline, runnable)| look(deadline, runnable));
     }
 
+    /// Let each waiting timer be exchanged, in no order. Neither this nor [`Self::with_timer`] may run foreign code.
+    pub fn for_each_timer_mut(&self, mut change: impl FnMut(TimerKey, &mut Runnable)) {
+        self.timers.borrow_mut().iter_mut().for_each(|(key, runnable)| change(key, runnable));
+    }
+
+    /// Let the timer of `key` be exchanged, if it is still pending.
+    #[inline]
+    pub fn with_timer<R>(&self, key: TimerKey, change: impl FnOnce(&mut Runnable) -> R) -> Option<R> {
+        self.timers.borrow_mut().get_mut(key).map(change)
+    }
+
     /// Queue the timers that are due at `now`, in the order of their deadlines.
     pub fn expire(&self, now: u64) {
         let mut timers = self.timers.borrow_mut();
@@ -143,9 +154,15 @@ impl Hub {
 
     /// One batch of what is due, then what was put off to its end.
     pub fn run_batch(&self) -> Flow {
+        self.run_batch_each(|| ())
+    }
+
+    /// The same, calling `before` ahead of each callback of the batch.
+    #[inline]
+    pub fn run_batch_each(&self, before: impl Fn()) -> Flow {
         self.turn.set(self.turn.get().wrapping_add(1));
         let was_in_batch = self.in_batch.replace(true);
-        let flow = self.ready.run_batch(|| self.end_turn());
+        let flow = self.ready.run_batch_each(before, || self.end_turn());
         self.in_batch.set(was_in_batch);
         self.end_turn();
         if self.ready.take_leave() { Flow::Leave } else { flow }
@@ -277,6 +294,26 @@ mod tests {
         world.hand.set(10);
         world.settle();
         assert!(log.take().is_empty());
+    }
+
+    #[test]
+    fn a_timer_may_be_exchanged_while_it_waits() {
+        let (world, log) = (World::new(), Log::default());
+        let keys = ["a", "b", "c"].map(|what| world.hub().call_at(10, says(&log, what)));
+        assert!(world.hub().cancel_timer(keys[1]).is_some());
+        assert!(world.hub().with_timer(keys[1], |_| ()).is_none());
+        world.hub().with_timer(keys[0], |timer| *timer = says(&log, "A")).unwrap();
+        let mut seen = Vec::new();
+        world.hub().for_each_timer_mut(|key, timer| {
+            seen.push(key);
+            if key == keys[2] {
+                *timer = says(&log, "C");
+            }
+        });
+        assert_eq!(seen, [keys[0], keys[2]]);
+        world.hand.set(10);
+        world.settle();
+        assert_eq!(log.take(), ["A", "C"]);
     }
 
     #[test]

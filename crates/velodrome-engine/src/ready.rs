@@ -129,6 +129,12 @@ impl Runnable {
     pub fn words_of(&self, vtable: &'static RunnableVTable) -> Option<Words> {
         std::ptr::eq(self.vtable, vtable).then_some(self.words)
     }
+
+    /// The words with what they own, neither run nor dropped.
+    #[must_use]
+    pub fn into_words(self) -> Words {
+        ManuallyDrop::new(self).words
+    }
 }
 
 /// The words are a waker's.
@@ -309,16 +315,25 @@ impl ReadyQueue {
     /// Run what waits now, and nothing that is added meanwhile: asyncio's rule, which lets I/O and timers in between
     /// two rounds of callbacks that schedule themselves. `pause` is called where a callback asked for it.
     pub fn run_batch(&self, pause: impl Fn()) -> Flow {
+        self.run_batch_each(|| (), pause)
+    }
+
+    /// The same, calling `before` ahead of each: a face says there whose callback comes, where three words have no room
+    /// for it.
+    #[inline]
+    pub fn run_batch_each(&self, before: impl Fn(), pause: impl Fn()) -> Flow {
         let outer = self.left.replace(self.len());
-        let flow = self.run_left(pause);
+        let flow = self.run_left(before, pause);
         self.left.set(outer);
         flow
     }
 
-    fn run_left(&self, pause: impl Fn()) -> Flow {
+    #[inline]
+    fn run_left(&self, before: impl Fn(), pause: impl Fn()) -> Flow {
         while self.left.get() > 0 {
             self.left.set(self.left.get() - 1);
             let Some(runnable) = self.pop() else { break };
+            before();
             runnable.run();
             if self.interruption.get() != Interruption::None {
                 if self.answer(Interruption::Pause) {
@@ -392,6 +407,17 @@ impl ReadyQueue {
     /// Look at each waiting callback, first to last.
     pub fn for_each(&self, mut look: impl FnMut(&Runnable)) {
         self.queue.borrow().iter().for_each(&mut look);
+    }
+
+    /// Let each waiting callback be exchanged, first to last. Neither this nor [`Self::with_last`] may run foreign code.
+    pub fn for_each_mut(&self, mut change: impl FnMut(&mut Runnable)) {
+        self.queue.borrow_mut().iter_mut().for_each(&mut change);
+    }
+
+    /// Let the callback that was put in last be exchanged.
+    #[inline]
+    pub fn with_last<R>(&self, change: impl FnOnce(&mut Runnable) -> R) -> Option<R> {
+        self.queue.borrow_mut().back_mut().map(change)
     }
 }
 
@@ -549,6 +575,31 @@ mod tests {
         drop(drop_it);
         drop(waker);
         assert_eq!((count.0.load(Ordering::Relaxed), Arc::strong_count(&count)), (1, 1));
+    }
+
+    #[test]
+    fn what_waits_may_be_exchanged() {
+        let (log, queue) = (Rc::default(), ReadyQueue::new());
+        assert!(queue.with_last(|_| ()).is_none());
+        (1..4).for_each(|arg| queue.push(note(&log, arg)));
+        let last = queue.with_last(|last| std::mem::replace(last, note(&log, 30))).unwrap();
+        let [word, arg, _] = last.into_words();
+        assert_eq!((arg as usize, Rc::strong_count(&log)), (3, 5), "neither run nor dropped");
+        drop(Runnable { vtable: &RcVTable::<Note>::VTABLE, words: [word, arg, ptr::null_mut()] });
+        let mut next = 10;
+        queue.for_each_mut(|runnable| {
+            *runnable = note(&log, next);
+            next += 10;
+        });
+        assert_eq!((queue.run_batch(|| ()), log.borrow().clone()), (Flow::Continue, vec![10, 20, 30]));
+    }
+
+    #[test]
+    fn each_callback_is_announced() {
+        let (log, queue) = (Rc::default(), ReadyQueue::new());
+        (1..3).for_each(|arg| queue.push(note(&log, arg)));
+        assert_eq!(queue.run_batch_each(|| log.borrow_mut().push(0), || ()), Flow::Continue);
+        assert_eq!(*log.borrow(), [0, 1, 0, 2]);
     }
 
     #[test]

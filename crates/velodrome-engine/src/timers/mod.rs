@@ -82,6 +82,17 @@ impl<T> Timers<T> {
         self.slab.get(key)
     }
 
+    /// The same, to be exchanged in its place.
+    #[inline]
+    pub fn get_mut(&mut self, key: TimerKey) -> Option<&mut T> {
+        self.slab.get_mut(key)
+    }
+
+    /// Every pending timer's key and item, in no particular order.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (TimerKey, &mut T)> {
+        self.slab.iter_mut()
+    }
+
     /// Puts another item in the place of the one that is pending, which comes back.
     pub fn replace(&mut self, key: TimerKey, item: T) -> Result<T, T> {
         match self.slab.get_mut(key) {

@@ -93,6 +93,13 @@ impl<T> Slab<T> {
         self.slots.get(slot as usize)?.item.as_ref()
     }
 
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (TimerKey, &mut T)> {
+        let slots = self.slots.iter_mut().zip(0..);
+        slots.filter_map(|(Slot { generation, item }, slot)| {
+            Some((TimerKey { slot, generation: *generation }, item.as_mut()?))
+        })
+    }
+
     #[inline]
     pub(super) fn is_live(&self, slot: u32) -> bool {
         self.item(slot).is_some()

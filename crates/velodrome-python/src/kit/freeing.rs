@@ -7,6 +7,7 @@ use std::ptr;
 use pyo3::ffi;
 use velodrome_engine::census;
 
+use super::object::Obj;
 use super::types::{Native, name_of, value_ptr};
 
 /// Deeper than this, objects wait until those that hold them are gone: a chain of handles, each the argument of the
@@ -78,9 +79,7 @@ unsafe fn free_up<T: Native>(object: *mut ffi::PyObject) {
     // SAFETY: from tp_dealloc: the last reference is gone, and the collector has let go.
     unsafe {
         let kind = ffi::Py_TYPE(object);
-        // Negative where the interpreter manages the list (3.12 and later), as asyncio.Handle has it. NULL until used.
-        let list = (*kind).tp_weaklistoffset;
-        if list != 0 && !(*object.byte_offset(list).cast::<*mut ffi::PyObject>()).is_null() {
+        if has_weak_references(object) {
             ffi::PyObject_ClearWeakRefs(object);
         }
         if (*kind).tp_dictoffset > 0 {
@@ -98,6 +97,28 @@ unsafe fn free_up<T: Native>(object: *mut ffi::PyObject) {
             free(object.cast());
         }
         ffi::Py_DECREF(kind.cast());
+    }
+}
+
+/// # Safety
+/// The object is alive, or on its way out.
+unsafe fn has_weak_references(object: *mut ffi::PyObject) -> bool {
+    // SAFETY: the caller's promise; the type says where the list lies.
+    unsafe {
+        // Negative where the interpreter manages the list (3.12 and later), as asyncio.Handle has it. NULL until used.
+        let list = (*ffi::Py_TYPE(object)).tp_weaklistoffset;
+        list != 0 && !(*object.byte_offset(list).cast::<*mut ffi::PyObject>()).is_null()
+    }
+}
+
+/// Whether nobody but the owner of one reference can reach an object: not by a reference, not by a weak one, and not
+/// through the collector.
+pub(super) fn is_unreachable_but_for_one(object: &Obj) -> bool {
+    // SAFETY: alive.
+    unsafe {
+        object.count() == 1
+            && !has_weak_references(object.as_ptr())
+            && ffi::PyObject_GC_IsTracked(object.as_ptr()) == 0
     }
 }
 

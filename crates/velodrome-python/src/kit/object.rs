@@ -214,7 +214,7 @@ impl Obj {
 
     /// Call with raw arguments, as a handle keeps them: two at most are passed on to a method as what it is, a function
     /// with one argument more, which saves CPython a detour of a hundred instructions.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn call_raw(&self, args: &[*mut ffi::PyObject]) -> Result<Ref> {
         if let Some((function, this)) = super::bound::parts(self) {
             let stack = match *args {
@@ -282,9 +282,17 @@ impl Obj {
         unsafe { ffi::PyLong_Check(self.as_ptr()) != 0 }
     }
 
-    pub(crate) fn is_float(&self) -> bool {
-        // SAFETY: alive; looks only at the type.
-        unsafe { ffi::PyFloat_Check(self.as_ptr()) != 0 }
+    /// As a float adds it, without an object in between: an exact `float` or `int`. None for anything else, which may
+    /// add differently.
+    pub(crate) fn plain_double(&self) -> Option<Result<f64>> {
+        // SAFETY: alive; looks at the type first.
+        unsafe {
+            if ffi::PyFloat_CheckExact(self.as_ptr()) != 0 {
+                return Some(Ok(ffi::PyFloat_AS_DOUBLE(self.as_ptr())));
+            }
+            let is_int = ffi::PyLong_CheckExact(self.as_ptr()) != 0;
+            is_int.then(|| unless_raised(ffi::PyLong_AsDouble(self.as_ptr())))
+        }
     }
 
     /// `len()`.
@@ -306,11 +314,15 @@ impl Obj {
 
     pub(crate) fn as_double(&self) -> Result<f64> {
         // SAFETY: self is alive; attached.
-        let value = unsafe { ffi::PyFloat_AsDouble(self.as_ptr()) };
-        #[expect(clippy::float_cmp, reason = "PyFloat_AsDouble returns exactly -1.0 for an error")]
-        let suspect = value == -1.0;
-        if suspect && raised() { Err(Raised) } else { Ok(value) }
+        unless_raised(unsafe { ffi::PyFloat_AsDouble(self.as_ptr()) })
     }
+}
+
+/// What a C function says that returns exactly -1.0 for an error.
+fn unless_raised(value: f64) -> Result<f64> {
+    #[expect(clippy::float_cmp, reason = "exactly that")]
+    let suspect = value == -1.0;
+    if suspect && raised() { Err(Raised) } else { Ok(value) }
 }
 
 /// Status codes of C: negative means raised.

@@ -234,6 +234,7 @@ pub(crate) fn new_object<T: Native>(value: T) -> Result<Ref> {
 
 /// As [`new_object`], and the collector does not see it before [`track`]. Only for what is held by something that lives
 /// until then, so that it cannot be garbage: a collector that need not look at each of 100,000 objects is fast.
+#[inline(always)]
 pub(crate) fn new_untracked<T: Native>(value: T) -> Result<Ref> {
     const { assert!(!T::DICT) };
     let type_object = T::layout().type_ptr();

@@ -60,12 +60,21 @@ impl Contexts {
         if !snapshot.get() {
             return Ok(());
         }
-        if let Some(runner) = self.runner_for(slot) {
+        if let Some(runner) = self.runner_for(slot.as_ptr()) {
             snapshot.set(false);
             slot.set(runner);
             return Ok(());
         }
         self.settle_anew(slot, snapshot)
+    }
+
+    /// A context to run in, for a snapshot that the caller gives up.
+    #[inline]
+    pub(crate) fn to_run_in(&self, snapshot: Ref) -> Result<Ref> {
+        match self.runner_for(snapshot.as_ptr()) {
+            Some(runner) => Ok(runner),
+            None => self.make(snapshot),
+        }
     }
 
     fn settle_anew(&self, slot: &Slot, snapshot: &Cell<bool>) -> Result<()> {
@@ -102,10 +111,10 @@ impl Contexts {
         Ok(Copied::Snapshot(made))
     }
 
-    /// The context that is used again, if the snapshot in `slot` is the one it was made from.
+    /// The context that is used again, if this snapshot is the one it was made from.
     #[inline]
-    fn runner_for(&self, slot: &Slot) -> Option<Ref> {
-        let runner = self.runner.get().filter(|_| self.snapshot.as_ptr() == slot.as_ptr())?;
+    fn runner_for(&self, snapshot: *mut pyo3::ffi::PyObject) -> Option<Ref> {
+        let runner = self.runner.get().filter(|_| self.snapshot.as_ptr() == snapshot)?;
         // Two counts: ours, and the one just taken.
         (runner.count() == 2 && variables(&runner) == Some(self.variables.get())).then_some(runner)
     }

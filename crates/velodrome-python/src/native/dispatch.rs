@@ -146,12 +146,17 @@ fn report(handle: &Obj) -> Result<()> {
 
 /// A call that had no handle raised: make one for the report.
 pub(crate) fn call_failed(event_loop: This<'_, Loop>, callback: &Obj, args: &[&Obj]) {
+    failed_without_handle(|| handle::for_report(event_loop, callback, args));
+}
+
+/// The same with a handle that the caller can make.
+#[cold]
+pub(super) fn failed_without_handle(make: impl FnOnce() -> Result<Ref>) {
     if raised_to_leave() {
         return leave();
     }
     let Some(exception) = take_raised() else { return };
-    let reported = handle::for_report(event_loop, callback, args)
-        .and_then(|handle| CALLBACK_FAILED.get()?.call(&[&handle, &exception]));
+    let reported = make().and_then(|handle| CALLBACK_FAILED.get()?.call(&[&handle, &exception]));
     if reported.is_err() {
         leave();
     }

@@ -12,7 +12,7 @@ use super::contention::Contention;
 use super::contexts::Contexts;
 use super::listener::Listeners;
 use super::watches::Watches;
-use super::{child, dispatch, listener, running, scheduling, watching};
+use super::{child, dispatch, folded, listener, running, scheduling, watching};
 use crate::kit::gil::thread_ident;
 use crate::kit::methods::{GetSet, Method};
 use crate::kit::names::Name;
@@ -55,6 +55,10 @@ pub(crate) struct Loop {
     pub(super) listeners: Listeners,
     pub(super) contention: Contention,
     pub(super) contexts: Contexts,
+    /// See [`super::folded`]: the timer that was made last, and one blank handle of each kind. Those refer to the loop,
+    /// so they are only kept while it runs.
+    pub(super) last_timer: Cell<Option<TimerKey>>,
+    pub(super) blanks: [Slot; runnables::KINDS],
     /// It runs, so it is no garbage, and nor is what it holds.
     pub(super) running: Cell<bool>,
 }
@@ -143,6 +147,15 @@ impl This<'_, Loop> {
             return Ok(scheduling::due_until(self.now()?));
         }
         Ok(self.engine_now())
+    }
+
+    /// The engine, if not closed, with a handle for each callback that waits.
+    fn engine_unfolded(self) -> Result<Option<Rc<EventLoop>>> {
+        let engine = self.value().engine.borrow().clone();
+        if let Some(engine) = &engine {
+            folded::unfold_all(self, engine)?;
+        }
+        Ok(engine)
     }
 
     pub(crate) fn engine_now(self) -> u64 {
@@ -236,7 +249,7 @@ fn set_task_factory(this: This<'_, Loop>, value: &Obj) -> Result<()> {
 /// `_ready`: the handles that wait, for tools that look; a copy.
 fn get_ready(this: This<'_, Loop>) -> Result<Ref> {
     let mut handles = Vec::new();
-    if let Some(engine) = &*this.engine.borrow() {
+    if let Some(engine) = this.engine_unfolded()? {
         let spent = this.spent.get_or_none();
         engine.hub().ready.for_each(|runnable| {
             handles.push(runnables::handle_of(runnable).unwrap_or_else(|| spent.clone()));
@@ -248,7 +261,7 @@ fn get_ready(this: This<'_, Loop>) -> Result<Ref> {
 /// `_scheduled`: the timer handles that wait, in no order; a copy.
 fn get_scheduled(this: This<'_, Loop>) -> Result<Ref> {
     let mut handles = Vec::new();
-    if let Some(engine) = &*this.engine.borrow() {
+    if let Some(engine) = this.engine_unfolded()? {
         engine.hub().for_each_timer(|_, runnable| handles.extend(runnables::handle_of(runnable)));
     }
     list(&handles)
@@ -290,6 +303,8 @@ impl Native for Loop {
             listeners: Listeners::default(),
             contention: Contention::default(),
             contexts: Contexts::default(),
+            last_timer: Cell::default(),
+            blanks: Default::default(),
             running: Cell::default(),
         })
     }

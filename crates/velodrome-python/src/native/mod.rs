@@ -1,6 +1,7 @@
 //! The native types: handles, the loop, transports. No `unsafe` here: that is the kit's.
 
 pub(crate) mod addresses;
+pub(crate) mod callback;
 pub(crate) mod child;
 pub(crate) mod contention;
 pub(crate) mod contexts;
@@ -10,6 +11,7 @@ pub(crate) mod dispatch;
 pub(crate) mod event_loop;
 pub(crate) mod extra;
 pub(crate) mod fairness;
+pub(crate) mod folded;
 pub(crate) mod handle;
 pub(crate) mod listener;
 pub(crate) mod reader;

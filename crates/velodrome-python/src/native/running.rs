@@ -63,7 +63,7 @@ fn turn(this: This<'_, Loop>, engine: &EventLoop) -> Result<()> {
     if engine.hub().timer_count() > 0 {
         engine.expire(this.now_ns()?);
     }
-    match engine.run_ready() {
+    match engine.run_ready_each(|| runnables::calls_back(this.object())) {
         Flow::Continue => Ok(()),
         Flow::Leave => dispatch::rethrow(),
     }
@@ -114,6 +114,7 @@ impl Drop for Run<'_> {
         self.engine.hub().ready.for_each(runnables::track_handle);
         self.engine.hub().for_each_timer(|_, runnable| runnables::track_handle(runnable));
         self.event_loop.contexts.let_go();
+        self.event_loop.blanks.iter().for_each(|blank| drop(blank.take()));
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use velodrome_engine::ready::Runnable;
 
 use super::event_loop::Loop;
+use super::folded::{self, Kind};
 use super::{handle, thread_safe_handle};
 use crate::kit::methods::{Args, Method};
 use crate::kit::names::{Imported, Name, Names};
@@ -99,8 +100,8 @@ fn call_soon(this: This<'_, Loop>, args: Args<'_>) -> Result<Ref> {
         this.engine()?.hub().ready.push(runnable);
         return Ok(this.spent.get_or_none());
     }
-    this.engine()?;
-    let handle = handle::new_ready(this, callback, args, context)?;
+    let blank = folded::blank_for_queue(this, &*this.engine()?, Kind::Soon);
+    let handle = handle::new_ready(this, blank, callback, args, context)?;
     this.engine()?.hub().ready.push(runnables::handle(handle.clone()));
     Ok(handle)
 }
@@ -113,11 +114,13 @@ fn call_soon_threadsafe(this: This<'_, Loop>, args: Args<'_>) -> Result<Ref> {
         check_callback(this, callback, "call_soon_threadsafe")?;
     }
     if thread_safe_handle::is_known()? {
-        let handle = thread_safe_handle::new(this, callback, args, 1, context)?;
+        let blank = folded::blank_for_queue(this, &*this.engine()?, Kind::ThreadSafe);
+        let handle = thread_safe_handle::new_ready(this, blank, callback, args, context)?;
         push_from_anywhere(this, runnables::thread_safe(handle.clone()))?;
         return Ok(handle);
     }
-    let handle = handle::new_ready(this, callback, args, context)?;
+    let blank = folded::blank_for_queue(this, &*this.engine()?, Kind::Soon);
+    let handle = handle::new_ready(this, blank, callback, args, context)?;
     push_from_anywhere(this, runnables::handle(handle.clone()))?;
     Ok(handle)
 }
@@ -141,10 +144,10 @@ fn call_later(this: This<'_, Loop>, args: Args<'_>) -> Result<Ref> {
     if delay.is_none() {
         return Err(type_error("delay must not be None"));
     }
-    let when = if delay.is_float() {
-        this.now()? + delay.as_double()?
-    } else {
-        float(this.now()?)?.add(delay)?.as_double()?
+    let now = this.now()?;
+    let when = match delay.plain_double() {
+        Some(delay) => now + delay?,
+        None => float(now)?.add(delay)?.as_double()?,
     };
     if this.own_call_at() {
         return call_own_call_at(this, when, args);
@@ -182,9 +185,11 @@ fn schedule(
     if when.is_nan() {
         return Err(value_error("Invalid time: NaN (not a number)"));
     }
-    let handle = handle::new_timer(this, when, callback, args.raw_from(2), context)?;
+    let blank = folded::blank_for_timers(this, &engine);
+    let handle = handle::new_timer(this, blank, callback, args.raw_from(2), context)?;
     let key = engine.hub().call_at(deadline(when), runnables::timer(handle.clone()));
-    handle::set_key(&handle, key)?;
+    handle::set_timer(&handle, when, key)?;
+    this.last_timer.set(Some(key));
     Ok(handle)
 }
 

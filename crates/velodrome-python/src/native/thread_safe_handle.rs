@@ -7,14 +7,16 @@
 use std::cell::Cell;
 use std::ffi::c_ulong;
 
+use super::callback::{Callback, Core, HasCallback, State, attributes, cancelled, run_observed};
 use super::dispatch;
 use super::event_loop::Loop;
-use super::handle::{Callback, Core, HasCallback, State, attributes, cancelled, run_observed};
+use super::folded::{Folded, Kind};
+use super::handle::new_held;
 use crate::kit::gil::thread_ident;
 use crate::kit::methods::{Args, GetSet, Method};
 use crate::kit::names::{Imported, Name};
-use crate::kit::object::{Obj, Ref, Result, Slot, none, write_unraisable};
-use crate::kit::types::{Layout, Native, This, Visit, make_type as make_native, new_object};
+use crate::kit::object::{Obj, Raised, Ref, Result, Slot, none, write_unraisable};
+use crate::kit::types::{Layout, Native, This, Visit, make_type as make_native};
 
 /// None before 3.14.
 static BASE: Imported = Imported::new("velodrome._inherited", "ThreadSafeHandle");
@@ -42,6 +44,10 @@ pub(crate) struct ThreadSafeHandle {
 }
 
 impl ThreadSafeHandle {
+    fn new(callback: Callback, state: State) -> Self {
+        Self { callback, state, runner: Cell::new(0), gate: Slot::default() }
+    }
+
     fn runs_elsewhere(&self) -> bool {
         let runner = self.runner.get();
         runner != 0 && runner != thread_ident()
@@ -144,16 +150,39 @@ impl Native for ThreadSafeHandle {
     }
 }
 
-/// Make one.
-pub(crate) fn new(
+/// Make one that goes into the ready queue at once, of a blank one if there is one.
+pub(crate) fn new_ready(
     event_loop: This<'_, Loop>,
+    blank: Option<Ref>,
     callback: &Obj,
     args: Args<'_>,
-    first: usize,
     context: Option<&Obj>,
 ) -> Result<Ref> {
-    let (callback, state) = Callback::new(event_loop, callback, args.raw_from(first), context)?;
-    new_object(ThreadSafeHandle { callback, state, runner: Cell::new(0), gate: Slot::default() })
+    if let Some(blank) = blank {
+        let this = This::<ThreadSafeHandle>::of(&blank).ok_or(Raised)?;
+        this.callback.fill(&this.state, event_loop, callback, args.raw_from(1), context)?;
+        return Ok(blank);
+    }
+    let (callback, state) = Callback::new(event_loop, callback, args.raw_from(1), context)?;
+    new_held(event_loop, ThreadSafeHandle::new(callback, state))
+}
+
+/// One for nothing yet, but to be held by the loop.
+pub(super) fn blank(event_loop: This<'_, Loop>) -> Result<Ref> {
+    new_held(event_loop, ThreadSafeHandle::new(Callback::blank(event_loop), State::default()))
+}
+
+/// See [`super::folded`].
+pub(super) fn take_apart(handle: &Obj, event_loop: &Obj, room: usize) -> Option<Folded> {
+    let this = This::<ThreadSafeHandle>::of(handle)?;
+    if this.runner.get() != 0 || !this.gate.is_empty() {
+        return None;
+    }
+    this.core().take_apart(event_loop, Kind::ThreadSafe, room)
+}
+
+pub(super) fn core_of(handle: &Obj) -> Option<Core<'_>> {
+    This::<ThreadSafeHandle>::of(handle).map(|this| this.value().core())
 }
 
 /// Run one from the ready queue.
