@@ -14,6 +14,7 @@
 //! | `TaskGroup` | [`task_group`](crate::task_group), [`TaskGroup`](crate::TaskGroup) | the first error cancels the rest |
 //! | `gather`, `wait`, `shield` | [`gather!`](crate::gather), [`join_all`](crate::join_all), [`wait`](crate::wait), [`shield`](crate::shield) | |
 //! | `Event`, `Lock`, `Semaphore`, `Condition`, `Barrier`, `Queue` | [`sync`](crate::sync) | |
+//! | `ContextVar` | an argument | a task is started with what it needs: move an `Rc` into its future |
 //! | `to_thread`, `run_in_executor` | [`to_thread`](crate::to_thread), [`spawn_blocking`](crate::spawn_blocking) | |
 //! | `run_coroutine_threadsafe` | [`Handle`](crate::Handle) | |
 //! | `sleep`, `wait_for` | [`sleep`](crate::sleep), [`timeout`](crate::timeout) | |

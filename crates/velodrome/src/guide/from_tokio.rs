@@ -14,6 +14,12 @@
 //! | `task::JoinSet`, `join!` | [`TaskGroup`](crate::TaskGroup), [`gather!`](crate::gather), [`join_all`](crate::join_all) | |
 //! | `sync::oneshot`, `watch`, `Mutex`, `Semaphore`, `Barrier` | [`sync`](crate::sync): `Mutex` is [`Lock`](crate::sync::Lock) | no atomics: they stay on one thread |
 //! | `sync::mpsc::unbounded_channel` | [`sync::mpsc`](crate::sync::mpsc) | from any thread, so it has a mutex |
+//! | `sync::mpsc::channel(n)` | [`Queue::new(n)`](crate::sync::Queue::new) | on one thread; across threads there is no bound |
+//! | `sync::broadcast` | [`watch`](crate::sync::watch), or a [`Queue`](crate::sync::Queue) for each receiver | see [below](#what-has-no-counterpart) |
+//! | `sync::Notify` | [`Event`](crate::sync::Event); for `notify_one` a [`Semaphore::new(0)`](crate::sync::Semaphore::new) and its `release` | an event stays set until it is cleared |
+//! | `sync::RwLock` | [`Lock`](crate::sync::Lock), or a `RefCell` | see [below](#what-has-no-counterpart) |
+//! | `select!` | [`wait`](crate::wait)`(tasks, `[`FirstCompleted`](crate::FirstCompleted)`)`, [`timeout`](crate::timeout) | or the `select!` of the crate `futures`: see [`limits`](super::limits) |
+//! | `task_local!` | an argument | see [below](#what-has-no-counterpart) |
 //! | `task::spawn_blocking` | [`spawn_blocking`](crate::spawn_blocking) | |
 //! | `runtime::Handle` | [`Handle`](crate::Handle) | |
 //! | `task::yield_now` | [`yield_now`](crate::yield_now) | |
@@ -31,6 +37,8 @@
 //! | `signal::ctrl_c`, `signal::unix::signal` | [`ctrl_c`](crate::signals::ctrl_c), [`signal`](crate::signals::signal) | what was there before comes back |
 //! | `UdpSocket` | [`create_datagram_endpoint`](crate::create_datagram_endpoint), or [`AsyncFd`](crate::AsyncFd) over the standard library's | |
 //! | `UnixDatagram` | [`create_unix_datagram_endpoint`](crate::create_unix_datagram_endpoint) | |
+//! | `io::copy` | a loop: [`read_into`](crate::StreamReader::read_into), `write`, `drain` | it is in the example `tcp_proxy`; of a file: [`sendfile`](crate::StreamWriter::sendfile) |
+//! | `io::stdin()` | [`open_read_pipe`](crate::open_read_pipe), or [`spawn_blocking`](crate::spawn_blocking) | see [below](#what-has-no-counterpart) |
 //! | `net::lookup_host` | [`getaddrinfo`](crate::getaddrinfo) | |
 //! | `tokio-rustls` | feature `tls` | |
 //! | `AsyncRead`, `AsyncWrite` | feature `tokio` | for [`StreamReader`](crate::StreamReader), [`StreamWriter`](crate::StreamWriter), and both in one |
@@ -52,6 +60,31 @@
 //!
 //! **No cooperative budget.** A task that never waits for anything keeps the loop, as it does in asyncio; `yield_now` is
 //! what it should call.
+//!
+//! # What has no counterpart
+//!
+//! **`broadcast`.** Either only the newest value matters, and [`watch`](crate::sync::watch) has it, or each receiver has to
+//! see every one. Then somebody must decide what a slow one costs: with a [`Queue`](crate::sync::Queue) for each, `put` waits
+//! for it, and `put_nowait` tells that it is full, where `broadcast` would drop the oldest.
+//!
+//! **`RwLock`.** Only a task that holds it across an `await` keeps others out; all that happens between two of them needs a
+//! `RefCell` and nothing to wait for. What is left is rare enough for a [`Lock`](crate::sync::Lock).
+//!
+//! **`task_local!`.** A task is started with what it needs: move an `Rc` into its future. asyncio's context variables are
+//! not there either.
+//!
+//! **`io::stdin`.** tokio reads it on a thread, which can be done by `spawn_blocking` here too, and cannot be given up: the
+//! thread goes on waiting for the line. A pipe or a terminal can be a stream; it does not block from then on in any program
+//! that shares it.
+//!
+//! ```
+//! use std::os::fd::AsFd;
+//!
+//! async fn first_line() -> std::io::Result<Vec<u8>> {
+//!     let mut stdin = velodrome::open_read_pipe(std::io::stdin().as_fd().try_clone_to_owned()?)?;
+//!     Ok(stdin.readline().await?)
+//! }
+//! ```
 //!
 //! # Crates of tokio's world
 //!
