@@ -8,6 +8,7 @@
 pub mod source;
 
 pub mod budgets;
+pub mod built_with;
 pub mod dependencies;
 pub mod documents;
 pub mod examples;

@@ -4,11 +4,12 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use velodrome_tidy::source::{self, Source};
 use velodrome_tidy::{
-    Finding, budgets, dependencies, documents, examples, giving_up, layers, names, platforms, remarks,
-    unsafe_code,
+    Finding, budgets, built_with, dependencies, documents, examples, giving_up, layers, names, platforms,
+    remarks, unsafe_code,
 };
 
 fn root() -> PathBuf {
@@ -101,9 +102,32 @@ fn unsafe_is_in_its_places_and_argued() {
     none(rust().iter().flat_map(unsafe_code::places));
 }
 
+/// What the Rust face is built with, as cargo has it: the lock file knows neither features nor platforms.
+fn tree(features: &str) -> String {
+    let linux = ["--target", "x86_64-unknown-linux-gnu"];
+    let what =
+        ["tree", "--locked", "-p", "velodrome", "-e", "normal", "--prefix", "none", "--features", features];
+    let done = Command::new(env!("CARGO")).args(what).args(linux).current_dir(root()).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).unwrap()
+}
+
+#[test]
+fn the_readme_says_what_the_rust_face_is_built_with() {
+    let (readme, plain) = (read(built_with::README), tree(""));
+    let always = built_with::crates(&plain);
+    let mut findings = built_with::always(&readme, &always);
+    for feature in ["futures-io", "tokio", "hyper", "tls"] {
+        let with = tree(feature);
+        findings.extend(built_with::feature(&readme, feature, &(&built_with::crates(&with) - &always)));
+    }
+    findings.extend(built_with::for_tests(&readme, &read("crates/velodrome/Cargo.toml")));
+    none(findings);
+}
+
 #[test]
 fn links_lead_somewhere() {
-    for path in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"] {
+    for path in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", built_with::README] {
         none(documents::links(&root(), path, &read(path)));
     }
 }
