@@ -44,7 +44,7 @@ RUST_ONLY := -p velodrome-engine -p velodrome -p velodrome-tidy
 RUST_SOURCES := Cargo.toml $(wildcard Cargo.lock) pyproject.toml \
 	$(shell find crates/velodrome-engine crates/velodrome crates/velodrome-python \
 		-name '*.rs' -o -name '*.toml' -o -name '*.md')
-PYTHON_CODE := python tests tools examples benchmarks
+PYTHON_CODE := python tests tools examples benchmarks crates/velodrome/examples
 
 # (A comma in the words would end them, an apostrophe the shell's.)
 say = @printf '\n\033[1m== %s\033[0m\n' '$(1)'

@@ -1,8 +1,9 @@
-//! A chat server: whoever connects says a name, and what each one says goes to all others. The guide builds it step by
-//! step.
+//! A chat server: whoever connects says a name, and what each one says goes to all others.
 //!
 //!     cargo run -p velodrome --example chat_server [PORT]
 //!     nc localhost 8888
+//!
+//! Its twin in Python is chat_server.py, beside which the guide shows it.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -13,51 +14,46 @@ use velodrome::{StreamReader, StreamWriter, run, start_server};
 
 /// Who is there, by name. One thread, so a cell is all the lock there is.
 #[derive(Clone, Default)]
-struct Room(Rc<RefCell<HashMap<String, Rc<StreamWriter>>>>);
+struct Room(Rc<RefCell<HashMap<String, StreamWriter>>>);
 
 /// What is kept for somebody who does not read; with more, they are not worth waiting for.
 const PATIENCE: usize = 1024 * 1024;
 
 impl Room {
-    fn enter(&self, name: &str, writer: &Rc<StreamWriter>) -> bool {
-        let mut members = self.0.borrow_mut();
-        if name.is_empty() || members.contains_key(name) {
-            return false;
-        }
-        members.insert(name.to_owned(), Rc::clone(writer));
-        true
-    }
-
-    fn say(&self, from: &str, what: &str) {
-        for (_, writer) in self.0.borrow().iter().filter(|(name, _)| *name != from) {
+    fn say(&self, sender: &str, what: &str) {
+        for (_, writer) in self.0.borrow().iter().filter(|(name, _)| *name != sender) {
             writer.write(what);
             if writer.buffered() > PATIENCE {
                 writer.abort();
             }
         }
     }
+}
 
-    fn leave(&self, name: &str) {
-        self.0.borrow_mut().remove(name);
-        self.say(name, &format!("* {name} has left\n"));
+/// A place in the room. It is left when this is dropped, whichever way the handler ends: Python's `finally`.
+struct Seat {
+    room: Room,
+    name: String,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.room.0.borrow_mut().remove(&self.name);
+        self.room.say(&self.name, &format!("* {} has left\n", self.name));
     }
 }
 
 async fn talk(room: Room, mut reader: StreamReader, writer: StreamWriter) -> io::Result<()> {
     writer.write("What is your name? ");
     let name = text(&reader.readline().await?);
-    let writer = Rc::new(writer);
-    if !room.enter(&name, &writer) {
+    if name.is_empty() || room.0.borrow().contains_key(&name) {
         writer.write("* that name is taken\n");
         return Ok(());
     }
-    room.say(&name, &format!("* {name} has come\n"));
-    let talked = listen(&room, &name, &mut reader).await;
-    room.leave(&name);
-    talked
-}
-
-async fn listen(room: &Room, name: &str, reader: &mut StreamReader) -> io::Result<()> {
+    room.0.borrow_mut().insert(name.clone(), writer);
+    let seat = Seat { room, name };
+    let Seat { room, name } = &seat;
+    room.say(name, &format!("* {name} has come\n"));
     while let line @ [_, ..] = &*reader.readline().await? {
         room.say(name, &format!("{name}: {}\n", text(line)));
     }

@@ -16,7 +16,7 @@
 //! use std::time::Duration;
 //!
 //! async fn my_coroutine() {
-//!     velodrome::sleep(Duration::from_millis(1)).await;
+//!     velodrome::sleep(Duration::from_secs(1)).await;
 //!     println!("Coroutine finished");
 //! }
 //!
@@ -171,7 +171,7 @@
 //! # use std::{cell::RefCell, collections::HashMap, rc::Rc};
 //! # use velodrome::StreamWriter;
 //! #[derive(Clone, Default)]
-//! struct Room(Rc<RefCell<HashMap<String, Rc<StreamWriter>>>>);
+//! struct Room(Rc<RefCell<HashMap<String, StreamWriter>>>);
 //!
 //! impl Room {
 //!     fn say(&self, sender: &str, what: &str) {
@@ -184,90 +184,27 @@
 //! ```
 //!
 //! One thread, so an `Rc` is enough to share and a `RefCell` to change: no lock, and no `Arc`. The one rule is not to hold
-//! a `borrow_mut()` across an `await` (clippy's `await_holding_refcell_ref` finds it). `write` takes `&self`, and so a
-//! writer can be shared like any value.
+//! a `borrow_mut()` across an `await` (clippy's `await_holding_refcell_ref` finds it). `write` takes `&self`, and never
+//! waits, so whoever sees the room can write to all who are in it.
 //!
 //! # 7. The chat server
 //!
+//! Here are the two programs whole. Both are examples of this crate, and a test holds the same conversation with each.
+//!
 //! ```python
-//! async def talk(reader, writer):
-//!     writer.write(b"What is your name? ")
-//!     name = (await reader.readline()).decode().strip()
-//!     if not name or name in members:
-//!         writer.write(b"* that name is taken\n")
-//!         return writer.close()
-//!     members[name] = writer
-//!     say(name, f"* {name} has come\n")
-//!     try:
-//!         while line := await reader.readline():
-//!             say(name, f"{name}: {line.decode().strip()}\n")
-//!     finally:
-//!         del members[name]
-//!         say(name, f"* {name} has left\n")
-//!         writer.close()
+#![doc = include_str!("../../examples/chat_server.py")]
 //! ```
 //!
-//! ```
-//! # use std::{cell::RefCell, collections::HashMap, io, rc::Rc};
-//! # use velodrome::{StreamReader, StreamWriter};
-//! # #[derive(Clone, Default)]
-//! # struct Room(Rc<RefCell<HashMap<String, Rc<StreamWriter>>>>);
-//! # impl Room {
-//! #     fn say(&self, sender: &str, what: &str) {
-//! #         for (_, writer) in self.0.borrow().iter().filter(|(name, _)| *name != sender) {
-//! #             writer.write(what);
-//! #         }
-//! #     }
-//! # }
-//! /// Leaves the room when it is dropped: Python's `finally`, whichever way the handler ends.
-//! struct Seat { room: Room, name: String }
-//!
-//! impl Drop for Seat {
-//!     fn drop(&mut self) {
-//!         self.room.0.borrow_mut().remove(&self.name);
-//!         self.room.say(&self.name, &format!("* {} has left\n", self.name));
-//!     }
-//! }
-//!
-//! async fn talk(room: Room, mut reader: StreamReader, writer: StreamWriter) -> io::Result<()> {
-//!     writer.write("What is your name? ");
-//!     let name = String::from_utf8_lossy(&reader.readline().await?).trim().to_owned();
-//!     if name.is_empty() || room.0.borrow().contains_key(&name) {
-//!         writer.write("* that name is taken\n");
-//!         return Ok(());
-//!     }
-//!     room.0.borrow_mut().insert(name.clone(), Rc::new(writer));
-//!     let seat = Seat { room, name };
-//!     seat.room.say(&seat.name, &format!("* {} has come\n", seat.name));
-//!     while let line @ [_, ..] = &*reader.readline().await? {
-//!         let said = String::from_utf8_lossy(line);
-//!         seat.room.say(&seat.name, &format!("{}: {}\n", seat.name, said.trim_end()));
-//!     }
-//!     Ok(())
-//! }
-//!
-//! # velodrome::run(async {
-//! let room = Room::default();
-//! let handler = move |reader, writer| talk(room.clone(), reader, writer);
-//! let server = velodrome::start_server(handler, "127.0.0.1", 0).await?;
-//! # let port = server.local_addr()?.port();
-//! # let (mut ada, ada_says) = velodrome::open_connection("127.0.0.1", port).await?;
-//! # ada_says.write("ada\n");
-//! # assert_eq!(ada.readexactly(19).await?, b"What is your name? ");
-//! # let (_bob, bob_says) = velodrome::open_connection("127.0.0.1", port).await?;
-//! # bob_says.write("bob\nhello\n");
-//! # assert_eq!(ada.readline().await?, b"* bob has come\n");
-//! # assert_eq!(ada.readline().await?, b"bob: hello\n");
-//! # drop((_bob, bob_says));
-//! # assert_eq!(ada.readline().await?, b"* bob has left\n");
-//! # io::Result::Ok(()) })??;
-//! # io::Result::Ok(())
+//! ```no_run
+#![doc = include_str!("../../examples/chat_server.rs")]
 //! ```
 //!
-//! The example `chat_server` is this program whole; it also hangs up on who never reads, so that what is kept for them
-//! does not grow for ever:
+//! Python's `finally` is a `Drop` here. It comes when the handler returns, when a `?` returns an error, and also when the
+//! handler is dropped where it waits, because the loop ends: no way leads past it. The writer of whoever has left goes with
+//! their place in the room, and closes the connection.
 //!
 //! ```text
 //! cargo run -p velodrome --example chat_server
+//! python crates/velodrome/examples/chat_server.py
 //! nc localhost 8888
 //! ```
