@@ -93,9 +93,93 @@ mod together;
 mod unhandled;
 mod waiting;
 
-pub use velodrome_engine::clock::{Clock, ManualClock};
-pub use velodrome_engine::driver::{Driver, DriverKind};
-pub use velodrome_engine::streams::{NoSeparator, Overrun};
+/// Time for [`Builder::clock`]: the system's, or one that a test moves.
+///
+/// ```
+/// let clock = velodrome::Clock::monotonic();
+/// let before = clock.now();
+/// assert!(clock.now() >= before, "nanoseconds, which never go back");
+/// ```
+pub use velodrome_engine::clock::Clock;
+/// The hand for [`Builder::paused`], which moves the time besides.
+///
+/// ```
+/// use std::time::Duration;
+/// use velodrome::{Builder, Instant, ManualClock};
+///
+/// let hand = ManualClock::default();
+/// let moved = Builder::new().paused(&hand).build()?.block_on(async {
+///     let before = Instant::now();
+///     hand.advance(1_000_000_000);
+///     Instant::now() - before
+/// })?;
+/// assert_eq!(moved, Duration::from_secs(1));
+/// # std::io::Result::Ok(())
+/// ```
+pub use velodrome_engine::clock::ManualClock;
+/// How a runtime asks the kernel, for [`Builder::driver`]. What it does for a loop is the engine's affair.
+///
+/// ```
+/// use velodrome::{Driver, DriverKind};
+///
+/// let driver = Driver::with_kind(DriverKind::Portable)?;
+/// assert_eq!((driver.name(), driver.reason()), ("portable", "the program asked for it"));
+/// # std::io::Result::Ok(())
+/// ```
+pub use velodrome_engine::driver::Driver;
+/// The drivers that can be asked for, by [`Driver::with_kind`].
+///
+/// ```
+/// use velodrome::DriverKind;
+///
+/// assert_eq!("epoll".parse(), Ok(DriverKind::Epoll));
+/// assert_eq!(DriverKind::Portable.to_string(), "portable");
+/// ```
+pub use velodrome_engine::driver::DriverKind;
+/// What a test has beside [`Driver::fake`]: it decides what that kernel tells.
+///
+/// ```
+/// use velodrome::{Builder, Clock, Driver, Script};
+///
+/// let (clock, hand) = Clock::manual();
+/// let (driver, script): (Driver, Script) = Driver::fake(hand);
+/// let runtime = Builder::new().driver(driver).clock(clock).build()?;
+/// script.interrupt();
+/// assert_eq!(runtime.block_on(async { 7 })?, 7, "a signal in between changes nothing");
+/// # std::io::Result::Ok(())
+/// ```
+pub use velodrome_engine::driver::Script;
+/// Why there was nothing to look for: of [`ReadError::Separator`].
+///
+/// ```
+/// # velodrome::run(async {
+/// # let (ours, _theirs) = std::os::unix::net::UnixStream::pair()?;
+/// use velodrome::{NoSeparator, ReadError};
+///
+/// let (mut reader, _writer) = velodrome::open_socket(ours)?;
+/// let read = reader.readuntil(b"").await;
+/// assert!(matches!(read, Err(ReadError::Separator(NoSeparator::Empty))));
+/// # std::io::Result::Ok(()) })??;
+/// # std::io::Result::Ok(())
+/// ```
+pub use velodrome_engine::streams::NoSeparator;
+/// What is known of a message that is too long: of [`ReadError::LimitOverrun`].
+///
+/// ```
+/// # velodrome::run(async {
+/// # let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+/// use velodrome::{Overrun, ReadError};
+///
+/// let (mut reader, _writer) = velodrome::open_socket(ours)?;
+/// reader.set_limit(3);
+/// # let (_reader, their_writer) = velodrome::open_socket(theirs)?;
+/// their_writer.write("too long");
+/// let read = reader.readuntil(b"\n").await;
+/// assert!(matches!(read, Err(ReadError::LimitOverrun { overrun: Overrun::SeparatorNotFound, .. })));
+/// # std::io::Result::Ok(()) })??;
+/// # std::io::Result::Ok(())
+/// ```
+pub use velodrome_engine::streams::Overrun;
 
 pub use descriptor::{AsyncFd, ReadyGuard};
 pub use net::lookup::getaddrinfo;

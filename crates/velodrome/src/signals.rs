@@ -1,4 +1,16 @@
-//! Signals, as something to await: `loop.add_signal_handler`, Rust's way.
+//! Signals, as something to await: `loop.add_signal_handler`, Rust's way. The numbers are constants, as this platform counts.
+//!
+//! ```
+//! use velodrome::signals::{SIGTERM, signal};
+//!
+//! /// Serves until somebody asks the program to end.
+//! async fn serve(server: velodrome::Server) -> std::io::Result<()> {
+//!     signal(SIGTERM)?.recv().await?;
+//!     server.close();
+//!     server.wait_closed().await;
+//!     Ok(())
+//! }
+//! ```
 
 use std::fmt;
 use std::io;
