@@ -190,6 +190,29 @@ class TestContexts:
         assert seen == [(b"1", "unset")] * 2 + [(b"2", "1")] * 2
 
 
+class TestKeywords:
+    @pytest.mark.parametrize("name", ["context", "".join(["con", "text"])], ids=["interned", "made"])
+    def test_the_context_is_known_by_its_name(self, loop, name):
+        context, seen = contextvars.Context(), []
+        context.run(VARIABLE.set, "its own")
+        in_a_run(loop, lambda: loop.call_soon(lambda: seen.append(VARIABLE.get()), **{name: context}))
+        assert seen == ["its own"]
+
+    def test_no_other_is_taken_for_it(self, loop):
+        with pytest.raises(TypeError, match="'contents'"):
+            loop.call_soon(print, contents=contextvars.Context())
+
+    def test_what_makes_a_task_is_used_again(self, loop):
+        async def value(number):
+            return number
+
+        async def three():
+            return [await loop.create_task(value(number)) for number in range(3)]
+
+        assert loop.run_until_complete(three()) == [0, 1, 2]
+        assert loop.create_future().get_loop() is loop
+
+
 class TestMessages:
     """The bytes object of a message that nobody has kept may come again with the next one in it."""
 

@@ -3,8 +3,9 @@
 What ``_asyncio`` hands to ``call_soon`` is shown, so that native code can recognise it.
 
 A step of a C task is a private object, its wake-up a private builtin method; ``_asyncio`` drops the handle
-that ``call_soon`` returns for them, so the loop need not make one. They are learnt by looking at a real task
-on a loop that only takes notes: no offset, no name of a version is assumed. Where tasks are not
+that ``call_soon`` returns for them, so the loop need not make one. Its keyword ``context`` is a string of its
+own, not the interned one, which would have to be compared letter by letter. They are learnt by looking at a
+real task on a loop that only takes notes: no offset, no name of a version is assumed. Where tasks are not
 ``_asyncio``'s, the samples teach nothing and every callback gets a handle.
 """
 
@@ -25,10 +26,11 @@ class _Notes(asyncio.AbstractEventLoop):
     """A loop that runs nothing and writes down what it is asked to."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[Any, ...]] = []
+        self.calls: list[tuple[Any, str]] = []
 
-    def call_soon(self, callback: Any, *args: Any, context: Any = None) -> Any:  # type: ignore[override]
-        self.calls.append((callback, *args))
+    def call_soon(self, callback: Any, *args: Any, **keywords: Any) -> Any:  # type: ignore[override]
+        (name,) = keywords
+        self.calls.append((callback, name))
 
     def get_debug(self) -> bool:
         return False
@@ -40,8 +42,8 @@ class _Notes(asyncio.AbstractEventLoop):
         """The sample task is thrown away unfinished, which is nobody's business."""
 
 
-def samples() -> tuple[Any, Any]:
-    """Return the step and the wake-up of a sample task."""
+def samples() -> tuple[Any, Any, str]:
+    """Return the step and the wake-up of a sample task, and the keyword that the context came with."""
     before = events._get_running_loop()
     loop: Any = _Notes()  # type: ignore[abstract]  # asyncio's base class is abstract in the stubs only
     future: asyncio.Future[None] = asyncio.Future(loop=loop)
@@ -52,15 +54,15 @@ def samples() -> tuple[Any, Any]:
     events._set_running_loop(loop)
     try:
         task = asyncio.Task(wait(), loop=loop, name="velodrome-probe")
-        step = loop.calls.pop()[0]
+        step, _ = loop.calls.pop()
         step()
         future.set_result(None)
-        wakeup = loop.calls.pop()[0]
+        wakeup, context_name = loop.calls.pop()
         wakeup(future)
         task.result()
     finally:
         events._set_running_loop(before)
-    return step, wakeup
+    return step, wakeup, context_name
 
 
 class _Sample:

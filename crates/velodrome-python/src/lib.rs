@@ -48,12 +48,17 @@ fn native_types() -> [TypeEntry; 14] {
 /// whether bytes objects, bytearrays and StopIterations can be used again, whether servers keep their transports in a weak set. What
 /// is learnt belongs to the main interpreter: in another one the import fails.
 #[pyfunction]
-fn learn(step: &Bound<'_, PyAny>, wakeup: &Bound<'_, PyAny>, servers: bool) -> PyResult<()> {
+fn learn(
+    step: &Bound<'_, PyAny>,
+    wakeup: &Bound<'_, PyAny>,
+    context_name: &Bound<'_, PyAny>,
+    servers: bool,
+) -> PyResult<()> {
     if !kit::module::in_main_interpreter() {
         return Err(PyImportError::new_err("velodrome works in the main interpreter only"));
     }
     native::server::learn(servers);
-    native::scheduling::learn(Obj::of(step), Obj::of(wakeup));
+    native::scheduling::learn(Obj::of(step), Obj::of(wakeup), Obj::of(context_name));
     kit::context::learn();
     kit::bytearrays::learn();
     kit::recycled::learn();

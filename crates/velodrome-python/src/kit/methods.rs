@@ -235,6 +235,18 @@ impl<'a> Args<'a> {
         Some(unsafe { Obj::from_ptr(self.keywords[index]) })
     }
 
+    /// The value of the keyword whose name is the object at `address`, if there is no other.
+    #[inline]
+    pub(crate) fn sole_keyword(self, address: usize) -> Option<&'a Obj> {
+        match *self.keywords {
+            [value] if self.keyword_name(0).as_ptr() as usize == address => {
+                // SAFETY: the caller keeps its arguments alive during the call.
+                Some(unsafe { Obj::from_ptr(value) })
+            }
+            _ => None,
+        }
+    }
+
     /// The keyword `name`, or None. Any other raises, but for those of `others`, which [`Self::required`] reads.
     #[inline]
     pub(crate) fn only_keyword(self, method: &str, name: &Obj, others: &[&str]) -> Result<Option<&'a Obj>> {

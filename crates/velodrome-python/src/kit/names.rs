@@ -50,31 +50,6 @@ impl Imported {
     }
 }
 
-/// Keyword names as vectorcall wants them: a tuple, made once.
-pub(crate) struct Names<const N: usize>(OnceCell<Ref>, [&'static str; N]);
-
-// SAFETY: as for Name.
-unsafe impl<const N: usize> Sync for Names<N> {}
-
-impl<const N: usize> Names<N> {
-    pub(crate) const fn new(names: [&'static str; N]) -> Self {
-        Self(OnceCell::new(), names)
-    }
-
-    pub(crate) fn get(&self) -> Result<&Obj> {
-        if let Some(names) = self.0.get() {
-            return Ok(names);
-        }
-        let mut items = Vec::with_capacity(N);
-        for text in self.1 {
-            items.push(super::object::interned(text)?);
-        }
-        let pointers: Vec<_> = items.iter().map(|item| item.as_ptr()).collect();
-        let made = super::object::tuple(&pointers)?;
-        Ok(self.0.get_or_init(|| made))
-    }
-}
-
 /// A value that is found out once per process.
 pub(crate) struct Once<T>(OnceCell<T>);
 

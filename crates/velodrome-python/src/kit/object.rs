@@ -246,23 +246,11 @@ impl Obj {
         unsafe { Ref::from_owned(calls::call(self.as_ptr(), args.as_ptr(), ptr::null_mut())) }
     }
 
-    /// Call with keyword arguments only. The callee must not keep or change `keywords`.
-    pub(crate) fn call_keywords(&self, keywords: &Self) -> Result<Ref> {
-        // SAFETY: attached; the empty tuple is a singleton; a dict of strings; owned or NULL.
-        unsafe {
-            let empty = Ref::from_owned(ffi::PyTuple_New(0))?;
-            Ref::from_owned(calls::call(self.as_ptr(), empty.as_ptr(), keywords.as_ptr()))
-        }
-    }
-
-    /// Call with positional arguments, then one value for each name in the tuple `names`.
-    pub(crate) fn call_named(&self, args: &[&Self], named: usize, names: &Self) -> Result<Ref> {
-        let first = args.as_ptr().cast::<*mut ffi::PyObject>();
-        // SAFETY: live objects; the last `named` of them belong to `names`; attached.
-        unsafe {
-            let positional = args.len() - named;
-            Ref::from_owned(calls::vectorcall(self.as_ptr(), first, positional, names.as_ptr()))
-        }
+    /// Call with keyword arguments too. The callee must not keep or change `keywords`.
+    pub(crate) fn call_keywords(&self, args: &[*mut ffi::PyObject], keywords: &Self) -> Result<Ref> {
+        let args = tuple(args)?;
+        // SAFETY: attached; a dict of strings; owned or NULL.
+        unsafe { Ref::from_owned(calls::call(self.as_ptr(), args.as_ptr(), keywords.as_ptr())) }
     }
 
     /// `self + other` of sequences.

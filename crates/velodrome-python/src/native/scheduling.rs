@@ -8,9 +8,9 @@ use super::event_loop::Loop;
 use super::folded::{self, Kind};
 use super::{handle, thread_safe_handle};
 use crate::kit::methods::{Args, Method};
-use crate::kit::names::{Imported, Name, Names};
+use crate::kit::names::{Imported, Name};
 use crate::kit::object::{
-    Obj, Ref, Result, dict, dict_set, float, none, runtime_error, type_error, value_error,
+    Obj, Ref, Result, dict, dict_set, float, none, runtime_error, same_text, type_error, value_error,
 };
 use crate::kit::runnables;
 use crate::kit::types::This;
@@ -22,7 +22,6 @@ static CREATE_TASK: Imported = Imported::new("velodrome._support", "create_task"
 static CALL_AT: Name = Name::new("call_at");
 static CHECK_CALLBACK: Name = Name::new("_check_callback");
 static LOOP: Name = Name::new("loop");
-static LOOP_NAME: Names<1> = Names::new(["loop"]);
 
 const NANOS: f64 = 1e9;
 
@@ -53,9 +52,15 @@ fn deadline(when: f64) -> u64 {
 /// a handle.
 static STEP_TYPE: AtomicUsize = AtomicUsize::new(0);
 static WAKEUP_FUNCTION: AtomicUsize = AtomicUsize::new(0);
+/// Its keyword `context`, which is not interned, so only its text would tell.
+static CONTEXT_NAME: AtomicUsize = AtomicUsize::new(0);
 
 /// Learn how steps and wake-ups of C tasks look. Samples that are not private to `_asyncio` teach nothing.
-pub(crate) fn learn(step: &Obj, wakeup: &Obj) {
+pub(crate) fn learn(step: &Obj, wakeup: &Obj, context_name: &Obj) {
+    if CONTEXT.get().is_ok_and(|name| same_text(context_name, name)) {
+        // Kept for ever, so that nothing else comes to be at its address.
+        CONTEXT_NAME.store(context_name.to_ref().into_ptr() as usize, Ordering::Relaxed);
+    }
     if step.type_name() == "TaskStepMethWrapper" {
         STEP_TYPE.store(step.type_ptr() as usize, Ordering::Relaxed);
     }
@@ -68,6 +73,16 @@ pub(crate) fn learn(step: &Obj, wakeup: &Obj) {
 pub(crate) fn unlearn() {
     STEP_TYPE.store(0, Ordering::Relaxed);
     WAKEUP_FUNCTION.store(0, Ordering::Relaxed);
+    CONTEXT_NAME.store(0, Ordering::Relaxed);
+}
+
+/// The context that `call_soon` was given.
+#[inline]
+fn context_for_soon(args: Args<'_>) -> Result<Option<&Obj>> {
+    match args.sole_keyword(CONTEXT_NAME.load(Ordering::Relaxed)) {
+        None => args.only_keyword("call_soon", CONTEXT.get()?, &["callback"]),
+        given => Ok(given),
+    }
 }
 
 /// A queue entry without a handle, if the callback is one that nobody can cancel.
@@ -90,7 +105,7 @@ fn shortcut(callback: &Obj, args: Args<'_>, context: &Obj) -> Option<Runnable> {
 
 fn call_soon(this: This<'_, Loop>, args: Args<'_>) -> Result<Ref> {
     let callback = args.required(0, "call_soon", "callback")?;
-    let context = args.only_keyword("call_soon", CONTEXT.get()?, &["callback"])?;
+    let context = context_for_soon(args)?;
     if this.debug() {
         check_thread(this)?;
         check_callback(this, callback, "call_soon")?;
@@ -216,16 +231,18 @@ fn create_future(this: This<'_, Loop>) -> Result<Ref> {
 
 /// A future of the loop.
 pub(super) fn new_future(this: This<'_, Loop>) -> Result<Ref> {
-    let keywords = match this.future_keywords.get() {
-        Some(keywords) => keywords,
-        None => {
-            let made = dict()?;
-            dict_set(&made, LOOP.get()?, this.object())?;
-            this.future_keywords.set(made.clone());
-            made
-        }
-    };
-    FUTURE.get()?.call_keywords(&keywords)
+    FUTURE.get()?.call_keywords(&[], &*its_keywords(this)?)
+}
+
+/// `loop=this`, made once: to make futures and tasks of it.
+fn its_keywords(this: This<'_, Loop>) -> Result<Ref> {
+    if let Some(keywords) = this.future_keywords.get() {
+        return Ok(keywords);
+    }
+    let made = dict()?;
+    dict_set(&made, LOOP.get()?, this.object())?;
+    this.future_keywords.set(made.clone());
+    Ok(made)
 }
 
 /// The plain case natively; a factory, debug mode or any keyword goes through this Python's own method, so that names,
@@ -234,7 +251,7 @@ fn create_task(this: This<'_, Loop>, args: Args<'_>) -> Result<Ref> {
     if args.len() == 1 && !args.has_keywords() && this.task_factory.is_empty() && !this.debug() {
         this.engine()?;
         let coroutine = args.required(0, "create_task", "coro")?;
-        return TASK.get()?.call_named(&[coroutine, this.object()], 1, LOOP_NAME.get()?);
+        return TASK.get()?.call_keywords(&[coroutine.as_ptr()], &*its_keywords(this)?);
     }
     args.forward(CREATE_TASK.get()?, this.object())
 }
