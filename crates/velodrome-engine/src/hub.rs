@@ -140,9 +140,12 @@ impl Hub {
     /// gained. Nor when nothing else is due, or few write.
     #[must_use]
     pub fn expects_writes(&self) -> bool {
-        let begins =
-            || !self.in_event.get() && self.ready.has_more() && self.put_off.has_company(self.turn.get());
-        self.gathers.get() && (self.put_off.is_waiting() || begins()) && self.put_off.may_wait()
+        if !self.gathers.get() {
+            return false;
+        }
+        // Who joins is counted too: the next turn expects as many.
+        let has_company = !self.in_event.get() && self.put_off.has_company(self.turn.get());
+        (self.put_off.is_waiting() || has_company && self.ready.has_more()) && self.put_off.may_wait()
     }
 
     /// Tell a protocol what the kernel said.

@@ -12,9 +12,9 @@ use crate::ready::{Runnable, Visitor};
 /// keeps two thirds of the gain, with 32 four fifths.
 const COMPANY: usize = 64;
 
-/// A wait that somebody may notice, in nanoseconds: a callback blocked, or computed. Three times what 64 requests to
-/// aiohttp take.
-const LONG: u64 = 4_000_000;
+/// A wait that somebody may notice, in nanoseconds for each that waits: a callback blocked, or computed. Ten times what
+/// a request to aiohttp takes, so where as many wait as there can, the turn may lose its processor for a time slice.
+const LONG: u64 = 250_000;
 
 /// After a long wait so many go without, so that in a program whose callbacks block one write in a thousand is late.
 const WARY: u32 = 1_000;
@@ -94,10 +94,10 @@ impl PuttingOff {
         if self.list.borrow().is_empty() {
             return;
         }
-        if now().saturating_sub(self.since.get()) > LONG {
+        let mut due = self.list.take();
+        if now().saturating_sub(self.since.get()) > LONG * due.len() as u64 {
             self.wary.set(WARY);
         }
-        let mut due = self.list.take();
         due.drain(..).for_each(Runnable::run);
         let mut list = self.list.borrow_mut();
         if list.is_empty() {
@@ -153,8 +153,8 @@ mod tests {
         let (putting, log) = (PuttingOff::default(), Log::default());
         assert!(put_off(&putting, &log, 5));
         assert!(put_off(&putting, &log, LONG), "the first one waits longest");
-        putting.run(|| 5 + LONG);
-        assert!(putting.may_wait(), "that long is not too long");
+        putting.run(|| 5 + 2 * LONG);
+        assert!(putting.may_wait(), "that is not too long for two");
         assert!(put_off(&putting, &log, 5));
         putting.run(|| 6 + LONG);
         for _ in 0..WARY / 2 {

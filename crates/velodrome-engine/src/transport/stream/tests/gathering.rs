@@ -210,6 +210,22 @@ fn a_write_waits_for_the_callbacks_that_are_due_if_the_face_says_so_and_many_wri
 }
 
 #[test]
+fn a_loop_that_is_busy_turn_after_turn_gathers_in_each() {
+    let world = World::new();
+    busy(&world);
+    let streams: Vec<_> = (FD..FD + 5).map(|fd| Recorder::over(&world, fd)).collect();
+    for _ in 0..3 {
+        streams.iter().for_each(|(stream, _)| writes(&world, stream, b"x"));
+        let (script, log) = (world.script.clone(), Log::default());
+        let seen = log.clone();
+        world.soon(move || seen.add((FD..FD + 5).map(|fd| script.take_sends(fd)).sum::<usize>()));
+        world.turn();
+        assert_eq!(log.take(), ["0"]);
+        assert_eq!((FD..FD + 5).map(|fd| world.script.take_sends(fd)).sum::<usize>(), 5);
+    }
+}
+
+#[test]
 fn a_write_that_nobody_follows_leaves_at_once() {
     let (world, log) = (World::new(), Log::default());
     busy(&world);
