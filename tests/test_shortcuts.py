@@ -25,7 +25,7 @@ def learnt(request):
     if not request.param:
         _core.unlearn()
     yield
-    _core.learn(*_probe.samples(), _probe.servers_keep_weak_sets())
+    _core.learn(*_probe.samples(), _probe.tasks_take_any_keyword(), _probe.servers_keep_weak_sets())
 
 
 def in_a_run(loop, callback):

@@ -63,6 +63,43 @@ class TestCreating:
 
         run(main())
 
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"name": "named"},
+            {"name": 42},
+            {"".join(["na", "me"]): "made"},
+            {"context": contextvars.Context(), "name": "both"},
+            {"eager_start": True},
+            {"eager_start": False, "context": contextvars.Context()},
+            {"eager_start": True, "name": "named", "context": contextvars.Context()},
+            {"loop": None},
+            {"coro": None},
+            {"not_known": 1},
+        ],
+        ids=lambda options: "+".join(f"{name}={value}" for name, value in options.items())[:30],
+    )
+    def test_keywords_mean_what_they_mean_to_asyncio(self, loop, oracle, options):
+        async def seen(log):
+            log.append("began")
+            VAR.set("changed")
+            log.append(asyncio.current_task().get_name() if "name" in options else "")
+
+        async def main():
+            log = []
+            coroutine = seen(log)
+            try:
+                task = asyncio.get_running_loop().create_task(coroutine, **options)
+            except TypeError:
+                coroutine.close()
+                return "refused"
+            log.append("made")
+            await task
+            context = options.get("context")
+            return log, context.run(VAR.get) if context else VAR.get()
+
+        assert loop.run_until_complete(main()) == oracle.run_until_complete(main())
+
     @pytest.mark.parametrize("what", [None, 1, nothing, "text"])
     def test_what_is_no_coroutine(self, run, loop, what):
         async def main():

@@ -37,7 +37,7 @@ _HAS_RUN_FOREVER_SETUP = hasattr(base_events.BaseEventLoop, "_run_forever_setup"
 if not getattr(sys, "_is_gil_enabled", lambda: True)():
     raise ImportError("velodrome needs the GIL: run without -X gil=0 and PYTHON_GIL=0")
 
-_core.learn(*_probe.samples(), _probe.servers_keep_weak_sets())
+_core.learn(*_probe.samples(), _probe.tasks_take_any_keyword(), _probe.servers_keep_weak_sets())
 
 
 # Epoll is shared with a forked child, which must not take the parent's descriptors out of it.

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+# inspect.CO_VARKEYWORDS; importing inspect takes milliseconds.
+_VARKEYWORDS = 0x08
+
+
 class _Notes(asyncio.AbstractEventLoop):
     """A loop that runs nothing and writes down what it is asked to."""
 
@@ -63,6 +67,12 @@ def samples() -> tuple[Any, Any, str]:
     finally:
         events._set_running_loop(before)
     return step, wakeup, context_name
+
+
+def tasks_take_any_keyword() -> bool:
+    """Whether ``create_task`` passes on to ``Task`` what it does not know, ``eager_start`` for one."""
+    code: Any = getattr(base_events.BaseEventLoop.create_task, "__code__", None)
+    return bool(code and code.co_flags & _VARKEYWORDS)
 
 
 class _Sample:

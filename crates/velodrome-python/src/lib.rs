@@ -52,6 +52,7 @@ fn learn(
     step: &Bound<'_, PyAny>,
     wakeup: &Bound<'_, PyAny>,
     context_name: &Bound<'_, PyAny>,
+    any_keyword: bool,
     servers: bool,
 ) -> PyResult<()> {
     if !kit::module::in_main_interpreter() {
@@ -59,6 +60,7 @@ fn learn(
     }
     native::server::learn(servers);
     native::scheduling::learn(Obj::of(step), Obj::of(wakeup), Obj::of(context_name));
+    native::scheduling::learn_keywords(any_keyword);
     kit::context::learn();
     kit::bytearrays::learn();
     kit::recycled::learn();
@@ -71,6 +73,7 @@ fn learn(
 fn unlearn() {
     native::server::learn(false);
     native::scheduling::unlearn();
+    native::scheduling::learn_keywords(false);
     kit::context::unlearn();
     kit::bytearrays::unlearn();
     kit::recycled::unlearn();

@@ -324,6 +324,13 @@ impl<'a> Args<'a> {
         !self.keywords.is_empty()
     }
 
+    /// Each keyword's name and value.
+    pub(crate) fn keywords(self) -> impl Iterator<Item = (&'a Obj, &'a Obj)> {
+        // SAFETY: the caller keeps its arguments alive during the call.
+        let values = self.keywords.iter().map(|&value| unsafe { Obj::from_ptr(value) });
+        values.enumerate().map(move |(index, value)| (self.keyword_name(index), value))
+    }
+
     fn keyword_name(self, index: usize) -> &'a Obj {
         match self.names {
             // SAFETY: names has as many items as keywords, and outlives the call.

@@ -1,6 +1,6 @@
 //! The loop's scheduling methods: `call_soon` and its relatives, futures and tasks.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use velodrome_engine::ready::Runnable;
 
@@ -16,6 +16,8 @@ use crate::kit::runnables;
 use crate::kit::types::This;
 
 static CONTEXT: Name = Name::new("context");
+static NAME: Name = Name::new("name");
+static EAGER_START: Name = Name::new("eager_start");
 static TASK: Imported = Imported::new("asyncio.tasks", "Task");
 static FUTURE: Imported = Imported::new("asyncio.futures", "Future");
 static CREATE_TASK: Imported = Imported::new("velodrome._support", "create_task");
@@ -54,6 +56,14 @@ static STEP_TYPE: AtomicUsize = AtomicUsize::new(0);
 static WAKEUP_FUNCTION: AtomicUsize = AtomicUsize::new(0);
 /// Its keyword `context`, which is not interned, so only its text would tell.
 static CONTEXT_NAME: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether `create_task` takes `eager_start`, new in 3.14.
+static STARTS_EAGERLY: AtomicBool = AtomicBool::new(false);
+
+/// Learn that `create_task` passes any keyword on.
+pub(crate) fn learn_keywords(any: bool) {
+    STARTS_EAGERLY.store(any, Ordering::Relaxed);
+}
 
 /// Learn how steps and wake-ups of C tasks look. Samples that are not private to `_asyncio` teach nothing.
 pub(crate) fn learn(step: &Obj, wakeup: &Obj, context_name: &Obj) {
@@ -245,15 +255,37 @@ fn its_keywords(this: This<'_, Loop>) -> Result<Ref> {
     Ok(made)
 }
 
-/// The plain case natively; a factory, debug mode or any keyword goes through this Python's own method, so that names,
-/// contexts and `eager_start` are treated as its asyncio does.
+/// The plain case natively; a factory, debug mode or a keyword that is not known goes through this Python's own method.
 fn create_task(this: This<'_, Loop>, args: Args<'_>) -> Result<Ref> {
-    if args.len() == 1 && !args.has_keywords() && this.task_factory.is_empty() && !this.debug() {
+    if args.len() == 1
+        && this.task_factory.is_empty()
+        && !this.debug()
+        && let Some(keywords) = task_keywords(this, args)?
+    {
         this.engine()?;
         let coroutine = args.required(0, "create_task", "coro")?;
-        return TASK.get()?.call_keywords(&[coroutine.as_ptr()], &*its_keywords(this)?);
+        return TASK.get()?.call_keywords(&[coroutine.as_ptr()], &keywords);
     }
     args.forward(CREATE_TASK.get()?, this.object())
+}
+
+/// What asyncio's `create_task` would call `Task` with, if it merely passes these keywords on.
+fn task_keywords(this: This<'_, Loop>, args: Args<'_>) -> Result<Option<Ref>> {
+    if !args.has_keywords() {
+        return its_keywords(this).map(Some);
+    }
+    let known = [NAME.get()?, CONTEXT.get()?, EAGER_START.get()?];
+    let known = if STARTS_EAGERLY.load(Ordering::Relaxed) { &known } else { &known[..2] };
+    let keywords = dict()?;
+    dict_set(&keywords, LOOP.get()?, this.object())?;
+    for (given, value) in args.keywords() {
+        // The compiler of CPython interns the names of keywords.
+        let same = known.iter().find(|name| given.is(name));
+        let same = same.or_else(|| known.iter().find(|name| same_text(given, name)));
+        let Some(name) = same else { return Ok(None) };
+        dict_set(&keywords, name, value)?;
+    }
+    Ok(Some(keywords))
 }
 
 /// A handle made elsewhere becomes due: the standard library's, for a signal.
