@@ -43,8 +43,15 @@ pub(crate) trait Channel {
 
 /// The internet address that `peer` is.
 pub(crate) fn internet(peer: &Peer) -> io::Result<SocketAddr> {
-    let none = || io::Error::new(io::ErrorKind::Unsupported, "the socket has no internet address");
-    peer.as_socket_addr().ok_or_else(none)
+    peer.as_socket_addr().ok_or_else(no_address)
+}
+
+/// What asks for an internet address where there is none.
+pub(crate) fn no_address() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        "the socket has no internet address: ask for its path, if it is a Unix socket",
+    )
 }
 
 /// The Unix path that `peer` is, if it has one.

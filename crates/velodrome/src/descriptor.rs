@@ -12,8 +12,8 @@ use velodrome_engine::driver::{Interest, Readiness};
 use velodrome_engine::hub::Hub;
 use velodrome_engine::reactor::{Registration, Source};
 
-use crate::local;
 use crate::waiting::Waiters;
+use crate::{advice, local};
 
 /// A descriptor of any kind, awaited until it can be read or written: a pipe, a terminal, a device, another library's
 /// socket.
@@ -123,7 +123,9 @@ impl<T: AsFd> AsyncFd<T> {
         let local = local::require("AsyncFd")?;
         let (hub, watch) = (Rc::clone(local.hub()), Rc::new(Watch::default()));
         let source = Rc::clone(&watch) as Rc<dyn Source>;
-        let registration = hub.reactor.register(inner.as_fd().as_raw_fd(), source, Interest::NONE)?;
+        let fd = inner.as_fd().as_raw_fd();
+        let registration = hub.reactor.register(fd, source, Interest::NONE);
+        let registration = registration.map_err(|error| advice::unwatched(fd, error))?;
         watch.of.set(Some((Rc::clone(&hub), Rc::clone(&registration))));
         Ok(Self { hub, registration, watch, inner: Some(inner) })
     }
@@ -202,7 +204,7 @@ impl<T: AsFd> AsyncFd<T> {
             Ok(()) => Poll::Pending,
             Err(error) => {
                 direction.waited_for.set(false);
-                Poll::Ready(Err(error))
+                Poll::Ready(Err(advice::unwatched(self.as_fd().as_raw_fd(), error)))
             }
         }
     }

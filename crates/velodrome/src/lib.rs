@@ -66,6 +66,7 @@
 
 #[cfg(any(feature = "futures-io", feature = "hyper", feature = "tokio"))]
 pub mod adapters;
+mod advice;
 #[cfg(not(all(loom, test)))]
 #[path = "atomics_std.rs"]
 mod atomics;

@@ -16,6 +16,7 @@ use velodrome_engine::hub::Hub;
 use velodrome_engine::process::{Child, Ending};
 use velodrome_engine::reactor::{Registration, Source};
 
+use crate::advice;
 use crate::local::{self, Local};
 use crate::signals::{SIGKILL, SIGTERM};
 use crate::streams::pipes::{open_read_pipe, open_write_pipe};
@@ -47,7 +48,8 @@ use crate::waiting::Waiters;
 /// this thread.
 pub fn create_subprocess(command: &mut Command) -> io::Result<Process> {
     let local = local::require("create_subprocess")?;
-    adopt(&local, command.spawn()?)
+    let child = command.spawn().map_err(|error| advice::not_started(command, error))?;
+    adopt(&local, child)
 }
 
 fn adopt(local: &Local, mut child: process::Child) -> io::Result<Process> {
@@ -63,7 +65,7 @@ fn attend(local: &Local, child: &mut process::Child) -> io::Result<Process> {
     let stdout = child.stdout.take().map(|pipe| open_read_pipe(OwnedFd::from(pipe))).transpose()?;
     let stderr = child.stderr.take().map(|pipe| open_read_pipe(OwnedFd::from(pipe))).transpose()?;
     let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
-    let watch = watch(local, pid)?;
+    let watch = watch(local, pid).map_err(|error| advice::not_attended(child.id(), error))?;
     Ok(Process { watch, id: child.id(), kill_on_drop: Cell::new(false), stdin, stdout, stderr })
 }
 
@@ -134,7 +136,9 @@ impl Watch {
             return Poll::Ready(Ok(status(ending)));
         }
         if self.lost.get() {
-            return Poll::Ready(Err(io::Error::other("how the process ended is not known to this loop")));
+            return Poll::Ready(Err(io::Error::other(
+                "how the process ended is not known: somebody else waited for it, or its loop has ended",
+            )));
         }
         self.waiters.wait(cx);
         Poll::Pending
@@ -261,7 +265,8 @@ impl Process {
     /// # Errors
     /// `InvalidInput` for what is no signal; if the process has ended.
     pub fn send_signal(&self, number: i32) -> io::Result<()> {
-        self.watch.child.send_signal(number)
+        let sent = self.watch.child.send_signal(number);
+        sent.map_err(|error| advice::not_signalled(number, self.id, self.try_wait().is_some(), error))
     }
 
     /// Ask the program to end: `SIGTERM`.

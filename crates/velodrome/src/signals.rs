@@ -21,6 +21,7 @@ pub use velodrome_engine::sys::signals::{
 };
 use velodrome_engine::sys::signals::{SIGKILL as KILL, SignalBell};
 
+use crate::advice;
 use crate::descriptor::AsyncFd;
 
 /// `SIGKILL`, which can be sent and not be caught.
@@ -83,9 +84,10 @@ impl AsFd for Bell {
 /// ```
 ///
 /// # Errors
-/// `InvalidInput` for what is no signal or cannot be caught. If no loop runs on this thread.
+/// `InvalidInput` for what is no signal or cannot be caught; `StorageFull` if 256 listen in this process already. If no loop runs on this thread.
 pub fn signal(number: i32) -> io::Result<Signal> {
-    Ok(Signal { bell: AsyncFd::new(Bell(SignalBell::new(number)?))?, number })
+    let bell = SignalBell::new(number).map_err(|error| advice::deaf_to(number, error))?;
+    Ok(Signal { bell: AsyncFd::new(Bell(bell))?, number })
 }
 
 /// Wait until somebody presses Ctrl-C (SIGINT), which ends the program no more while this is awaited.

@@ -424,3 +424,21 @@ fn a_connection_that_is_given_up_in_the_handshake_is_closed() {
         assert_eq!(log.take(), [""; 0]);
     });
 }
+
+#[test]
+fn a_connection_that_is_closed_in_the_handshake_says_so() {
+    really(async {
+        let server =
+            start_server(|_reader, writer| async move { writer.wait_closed().await }, HOST, 0).await.unwrap();
+        let (_reader, writer) = open_connection(HOST, server.local_addr().unwrap().port()).await.unwrap();
+        let writer = Rc::new(writer);
+        let shakes = Rc::clone(&writer);
+        let tls = Tls::client(client_config(true), "localhost").unwrap();
+        let shaking = spawn(async move { shakes.start_tls(tls).await });
+        settle().await;
+        writer.abort();
+        let error = shaking.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+        assert!(error.to_string().contains("closed during the TLS handshake"), "{error}");
+    });
+}

@@ -12,6 +12,7 @@ use velodrome_engine::reactor::{Registration, Source};
 use velodrome_engine::sys::{self, Peer, SocketType};
 
 use super::options::Setup;
+use crate::advice;
 use crate::waiting::Waiter;
 
 /// A socket that connects, and is closed if this is dropped.
@@ -66,7 +67,9 @@ impl Attempt {
             return Poll::Pending;
         }
         self.unlisten();
-        let socket = self.socket.take().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
+        let socket = self.socket.take().ok_or_else(|| {
+            advice::unforeseen(io::ErrorKind::NotConnected, "a connection was awaited twice")
+        })?;
         Poll::Ready(sys::take_error(socket.as_raw_fd()).map(|()| socket))
     }
 

@@ -9,11 +9,12 @@ use velodrome_engine::sys::{self, AddressFamily, Peer, SocketType};
 
 use super::options::{ListenOptions, shown, unix_name};
 use super::stale::{self, Leftover};
+use crate::advice;
 
 impl ListenOptions {
     /// A listener on `address`.
     pub(super) fn listen_on(&self, address: SocketAddr) -> io::Result<OwnedFd> {
-        self.try_listen(address).map_err(|error| cannot(&address.to_string(), &error))
+        self.try_listen(address).map_err(|error| advice::cannot(format!("listen on {address}"), error))
     }
 
     fn try_listen(&self, address: SocketAddr) -> io::Result<OwnedFd> {
@@ -42,7 +43,8 @@ impl ListenOptions {
     /// A listener on the Unix socket at `path`, and the file to remove when it closes.
     pub(super) fn listen_unix(&self, path: &Path) -> io::Result<(OwnedFd, Option<Leftover>)> {
         let peer = unix_name(path)?;
-        self.try_listen_unix(path, &peer).map_err(|error| cannot(&shown(path), &error))
+        self.try_listen_unix(path, &peer)
+            .map_err(|error| advice::cannot(format!("listen on {}", shown(path)), error))
     }
 
     fn try_listen_unix(&self, path: &Path, peer: &Peer) -> io::Result<(OwnedFd, Option<Leftover>)> {
@@ -59,8 +61,4 @@ pub(super) fn every_interface(port: u16) -> Vec<SocketAddr> {
     let v6 = sys::socket(AddressFamily::INET6, SocketType::STREAM).is_ok();
     let v6 = v6.then(|| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
     [SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))].into_iter().chain(v6).collect()
-}
-
-fn cannot(address: &str, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
 }

@@ -12,6 +12,7 @@ use velodrome_engine::sys::{self, Peer};
 use super::door::Serve;
 use super::server::Server;
 use super::{listening, lookup, racing};
+use crate::advice;
 use crate::local::Local;
 
 /// How long an address may be silent before the next one is tried too: what RFC 8305 recommends.
@@ -172,9 +173,7 @@ impl ConnectOptions {
     /// A socket that is connected to the Unix socket at `path`.
     pub(crate) async fn connect_unix(&self, local: &Local, path: &Path) -> io::Result<(OwnedFd, Peer)> {
         let peer = unix_name(path)?;
-        let cannot = |error: io::Error| {
-            io::Error::new(error.kind(), format!("cannot connect to {}: {error}", shown(path)))
-        };
+        let cannot = |error| advice::cannot(format!("connect to {}", shown(path)), error);
         let socket = racing::connect_one(local.hub(), &peer, &Setup::default()).await.map_err(cannot)?;
         Ok((socket, peer))
     }

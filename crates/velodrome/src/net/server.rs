@@ -17,6 +17,7 @@ use velodrome_engine::transport::listener::Listener;
 use super::door::{Door, Serve};
 use super::options::ListenOptions;
 use super::stale::Leftover;
+use crate::channel;
 use crate::clients::Clients;
 use crate::local::Local;
 
@@ -257,7 +258,7 @@ impl Server {
     /// # Errors
     /// `Unsupported` if it has none: it listens on a Unix socket.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.addresses.first().copied().ok_or_else(|| io::ErrorKind::Unsupported.into())
+        self.0.addresses.first().copied().ok_or_else(channel::no_address)
     }
 
     /// The path of the Unix socket it listens on, or did; an abstract name begins with a zero byte.

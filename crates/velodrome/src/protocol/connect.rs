@@ -13,6 +13,7 @@ use velodrome_engine::transport::stream::{Descriptor, Stream};
 use super::host::{Host, ProtocolRef};
 use super::kinds::AnyProtocol;
 use super::transport::Transport;
+use crate::advice;
 use crate::channel::Channel;
 use crate::clients::Client;
 use crate::local::{self, Local};
@@ -293,9 +294,10 @@ pub(super) fn open_over<P: AnyProtocol<K>, K: 'static, C: Channel + 'static>(
     let stream = Stream::new(local.hub(), Descriptor::Owned(socket), Rc::clone(&host) as Rc<_>);
     let channel = channel(Rc::clone(&stream), Rc::clone(&host));
     if let Err(error) = stream.start() {
+        let fd = stream.fd();
         // It holds the host, and no report of a loss will come to part them.
         stream.discard();
-        return Err(error);
+        return Err(advice::unwatched(fd, error));
     }
     host.attach(Rc::clone(&channel) as Rc<_>);
     Ok((channel, host))
@@ -312,7 +314,8 @@ async fn made<P: AnyProtocol<K>, K: 'static>(
     let opening = Opening(Some(stream));
     poll_fn(|cx| host.poll_made(cx)).await;
     let transport = opening.keep().map(|stream| Transport::new(stream, Rc::new(peer)));
-    let transport = transport.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
+    let transport = transport
+        .ok_or_else(|| advice::unforeseen(io::ErrorKind::NotConnected, "a connection was opened twice"))?;
     Ok((transport, ProtocolRef::new(host)))
 }
 

@@ -10,8 +10,8 @@ use velodrome_engine::sys::{self, Peer};
 use velodrome_engine::transport::stream::Refused;
 
 use crate::channel::{self, Channel};
-use crate::local;
 use crate::unhandled::Unhandled;
+use crate::{advice, local};
 
 /// A connection, for who writes to it: `asyncio.Transport`. Clones are the same connection.
 ///
@@ -487,7 +487,7 @@ impl Transport {
 
     fn open_fd(&self) -> io::Result<std::os::fd::RawFd> {
         if self.channel.is_closed() {
-            return Err(io::ErrorKind::NotConnected.into());
+            return Err(advice::closed());
         }
         Ok(self.channel.fd())
     }

@@ -57,7 +57,9 @@ impl fmt::Display for ReadError {
             Self::Incomplete { partial, expected: None } => {
                 write!(f, "the stream ended after {} bytes, before a separator", partial.len())
             }
-            Self::LimitOverrun { consumed, overrun } => write!(f, "{overrun} ({consumed} bytes)"),
+            Self::LimitOverrun { consumed, overrun } => {
+                write!(f, "{overrun} ({consumed} bytes): set_limit of the reader allows more")
+            }
             Self::Separator(error) => write!(f, "{error}"),
             Self::Io(error) => write!(f, "{error}"),
         }

@@ -30,7 +30,7 @@ use self::connection::Connection;
 use self::reader::StreamReader;
 use self::writer::StreamWriter;
 use crate::clients::Client;
-use crate::local;
+use crate::{advice, local};
 
 /// Reader and writer over a stream socket that is connected already: asyncio's `open_connection(sock=…)`.
 ///
@@ -54,7 +54,7 @@ use crate::local;
 pub fn open_socket(socket: impl Into<OwnedFd>) -> io::Result<(StreamReader, StreamWriter)> {
     let (local, socket) = (local::require("open_socket")?, socket.into());
     sys::set_nonblocking(socket.as_raw_fd(), true)?;
-    let peer = sys::getpeername(socket.as_raw_fd())?;
+    let peer = sys::getpeername(socket.as_raw_fd()).map_err(advice::no_stream)?;
     open(local.hub(), socket, peer, None).map(ends)
 }
 
@@ -74,8 +74,9 @@ pub(crate) fn open(
     let stream = Stream::new(hub, Descriptor::Owned(socket), Rc::clone(&connection) as Rc<_>);
     if let Err(error) = stream.start() {
         // It holds the connection, and no report of a loss will come to part them.
+        let fd = stream.fd();
         stream.discard();
-        return Err(error);
+        return Err(advice::unwatched(fd, error));
     }
     connection.attach(stream);
     Ok(connection)

@@ -1,16 +1,18 @@
 //! Pipes as streams: one end each.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
+use velodrome_engine::driver::Interest;
+use velodrome_engine::hub::Hub;
 use velodrome_engine::sys::{self, Peer};
 use velodrome_engine::transport::stream::{Descriptor, Kind, Stream};
 
 use super::connection::Connection;
 use super::reader::StreamReader;
 use super::writer::StreamWriter;
-use crate::local;
+use crate::{advice, local};
 
 /// A reader over the end of a pipe that bytes come out of, or a terminal: `loop.connect_read_pipe`. It is closed when they
 /// end, or the reader is dropped.
@@ -32,7 +34,7 @@ use crate::local;
 /// ```
 ///
 /// # Errors
-/// `PermissionDenied` for a regular file, which cannot be waited for; `AlreadyExists` if the loop watches it already. If no
+/// `PermissionDenied` for a regular file or a device that cannot be waited for; `AlreadyExists` if the loop watches it already. If no
 /// loop runs on this thread.
 pub fn open_read_pipe(pipe: impl Into<OwnedFd>) -> io::Result<StreamReader> {
     let connection = open("open_read_pipe", pipe.into(), Kind::Reader)?;
@@ -73,10 +75,18 @@ fn open(what: &str, pipe: OwnedFd, kind: Kind) -> io::Result<Rc<Connection>> {
     let connection = Rc::new(Connection::new(Peer::unix(b"")?, None));
     let protocol = Rc::clone(&connection) as Rc<_>;
     let stream = Stream::with_kind(local.hub(), Descriptor::Owned(pipe), kind, protocol);
-    if let Err(error) = stream.start() {
+    if let Err(error) = stream.start().and_then(|()| listen(local.hub(), stream.fd())) {
+        let fd = stream.fd();
         stream.discard();
-        return Err(error);
+        return Err(advice::unwatched(fd, error));
     }
     connection.attach(stream);
     Ok(connection)
+}
+
+/// What the stream would ask for in its first turn, asked now: a file that the kernel does not wait for is an error here,
+/// and not a connection that is lost.
+fn listen(hub: &Hub, fd: RawFd) -> io::Result<()> {
+    let registration = hub.reactor.registration_of(fd);
+    registration.map_or(Ok(()), |registration| hub.reactor.set_interest(&registration, Interest::READ))
 }

@@ -12,6 +12,7 @@ use velodrome_engine::transport::stream::Refused;
 use velodrome_engine::transport::write_queue::Chunk;
 
 use super::connection::Connection;
+use crate::advice;
 use crate::channel::{self, Channel};
 
 /// The writing end of a connection: `asyncio.StreamWriter`.
@@ -362,7 +363,7 @@ impl StreamWriter {
 
     pub(crate) fn open_channel(&self) -> io::Result<Rc<dyn Channel>> {
         let channel = self.0.channel().filter(|_| !self.0.outbound.is_lost());
-        channel.ok_or_else(|| io::ErrorKind::NotConnected.into())
+        channel.ok_or_else(advice::closed)
     }
 }
 

@@ -30,6 +30,8 @@ pub(crate) enum Ending {
     Cancelled,
     Panicked(Box<dyn Any + Send>),
     NoLoop,
+    NoPool,
+    NoThread,
     Taken,
     WouldBlock,
 }
@@ -39,6 +41,8 @@ enum Reason {
     /// What it panicked with. The mutex is there for `Sync`, which error types of other crates ask for.
     Panicked(Mutex<Box<dyn Any + Send>>),
     NoLoop,
+    NoPool,
+    NoThread,
     Taken,
     WouldBlock,
 }
@@ -49,6 +53,8 @@ impl From<Ending> for Reason {
             Ending::Cancelled => Self::Cancelled,
             Ending::Panicked(payload) => Self::Panicked(Mutex::new(payload)),
             Ending::NoLoop => Self::NoLoop,
+            Ending::NoPool => Self::NoPool,
+            Ending::NoThread => Self::NoThread,
             Ending::Taken => Self::Taken,
             Ending::WouldBlock => Self::WouldBlock,
         }
@@ -121,6 +127,12 @@ impl fmt::Display for TaskError {
                 write!(f, "joining task {task} would stop the event loop of this thread: await it instead")
             }
             Reason::NoLoop => write!(f, "spawn needs a running event loop: {CALL_RUN}"),
+            Reason::NoPool => write!(f, "spawn_blocking needs a running event loop: {CALL_RUN}"),
+            Reason::NoThread => write!(
+                f,
+                "task {task} was not begun, because the system starts no thread for it: raise the limit (ulimit -u), \
+                 or have fewer threads (Builder::blocking_threads)"
+            ),
             Reason::Panicked(payload) => {
                 let payload = payload.lock().unwrap_or_else(PoisonError::into_inner);
                 write!(f, "task {task} panicked: {}", message(&**payload))

@@ -27,7 +27,11 @@ fn default_threads() -> usize {
     thread::available_parallelism().map_or(1, usize::from).saturating_add(4).min(32)
 }
 
-type Job = Box<dyn FnOnce() + Send>;
+/// It is told whether there is a thread for it.
+type Job = Box<dyn FnOnce(Result<(), NoThread>) + Send>;
+
+/// The system starts no thread, and there is none.
+struct NoThread;
 
 pub(crate) struct Pool(Arc<Shared>);
 
@@ -89,13 +93,17 @@ impl Pool {
         let shared = Arc::clone(&self.0);
         let thread = thread::Builder::new().name(self.0.name.clone()).spawn(move || shared.work());
         if thread.is_err() {
-            let mut state = self.0.lock();
-            state.threads -= 1;
-            // With no thread at all nobody would come to do it: whoever waits for it hears that it was cancelled.
-            let lost = if state.threads == 0 { std::mem::take(&mut state.jobs) } else { VecDeque::new() };
-            drop(state);
-            drop(lost);
+            self.do_without();
         }
+    }
+
+    /// The thread that was counted does not come. Where there is no other either, nobody would do what is queued.
+    fn do_without(&self) {
+        let mut state = self.0.lock();
+        state.threads -= 1;
+        let lost = if state.threads == 0 { std::mem::take(&mut state.jobs) } else { VecDeque::new() };
+        drop(state);
+        lost.into_iter().for_each(|job| job(Err(NoThread)));
     }
 
     /// Do what is queued, take nothing more, and wait until all threads have ended.
@@ -116,7 +124,7 @@ impl Shared {
 
     fn work(&self) {
         while let Some(job) = self.next_job() {
-            job();
+            job(Ok(()));
         }
         self.ended.notify_all();
     }
@@ -161,10 +169,10 @@ where
     let (promise, promised) = promise();
     let task = RemoteTask::new(promised, "on a blocking thread");
     match local::current() {
-        None => promise.keep(Err(Ending::NoLoop)),
-        Some(local) => local.pool().submit(Box::new(move || {
+        None => promise.keep(Err(Ending::NoPool)),
+        Some(local) => local.pool().submit(Box::new(move |thread| {
             if !promise.is_settled() {
-                promise.keep(caught(function));
+                promise.keep(thread.map_err(|NoThread| Ending::NoThread).and_then(|()| caught(function)));
             }
         })),
     }
@@ -200,5 +208,24 @@ struct CancelOnDrop<T>(RemoteTask<T>);
 impl<T> Drop for CancelOnDrop<T> {
     fn drop(&mut self) {
         self.0.cancel();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_thread_comes_for_says_so() {
+        let (pool, (promise, promised)) = (Pool::new(Some(1), "test"), promise::<()>());
+        let job = |thread: Result<(), NoThread>| promise.keep(thread.map_err(|NoThread| Ending::NoThread));
+        let mut state = pool.0.lock();
+        state.jobs.push_back(Box::new(job));
+        state.threads = 1;
+        drop(state);
+        pool.do_without();
+        let error = RemoteTask::new(promised, "on a blocking thread").join().unwrap_err();
+        assert!(error.to_string().contains("ulimit -u") && !error.is_cancelled(), "{error}");
+        assert!(!pool.is_busy());
     }
 }

@@ -250,7 +250,7 @@ impl Protocol for Layer {
     }
 
     fn connection_lost(&self, error: Option<io::Error>) {
-        let why = error.as_ref().map_or_else(|| io::ErrorKind::ConnectionAborted.into(), same_error);
+        let why = error.as_ref().map_or_else(given_up, same_error);
         self.fail_handshake(why);
         if let Some(inner) = self.inner.take() {
             inner.connection_lost(error);
@@ -263,6 +263,14 @@ impl Protocol for Layer {
             inner.abandon();
         }
     }
+}
+
+/// Closed from this side, before the other had said that it trusts it.
+fn given_up() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::ConnectionAborted,
+        "the connection was closed during the TLS handshake: await that first",
+    )
 }
 
 impl Channel for Layer {

@@ -18,6 +18,7 @@ use velodrome_engine::transport::stream::Descriptor;
 
 use self::host::DatagramHost;
 use super::host::ProtocolRef;
+use crate::advice;
 use crate::local::{self, Local};
 use crate::net::stale::Leftover;
 
@@ -193,7 +194,9 @@ async fn made<A: DatagramAddress, P: DatagramProtocol<A>>(
     let opening = Opening(Some(datagram));
     opening.0.as_ref().map_or(Ok(()), Datagram::start)?;
     poll_fn(|cx| host.poll_made(cx)).await;
-    let datagram = opening.keep().ok_or(io::ErrorKind::NotConnected)?;
+    let datagram = opening
+        .keep()
+        .ok_or_else(|| advice::unforeseen(io::ErrorKind::NotConnected, "an endpoint was opened twice"))?;
     Ok((DatagramTransport::new(datagram), ProtocolRef::over(host)))
 }
 

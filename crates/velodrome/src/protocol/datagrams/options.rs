@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use velodrome_engine::sys::{self, Peer, SocketType};
 
+use crate::advice;
 use crate::local::Local;
 use crate::net::lookup;
 
@@ -82,10 +83,7 @@ impl DatagramOptions {
     pub(super) async fn open(&self, local: &Local) -> io::Result<OwnedFd> {
         let here = addresses(local, self.local.as_ref()).await?;
         let there = addresses(local, self.remote.as_ref()).await?;
-        let mut failure = io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "a datagram endpoint needs a local or a remote address, and both of one family",
-        );
+        let mut failure = no_address();
         for (here, there) in pairs(&here, &there) {
             match self.try_open(here, there) {
                 Ok(socket) => return Ok(socket),
@@ -96,7 +94,7 @@ impl DatagramOptions {
     }
 
     fn try_open(&self, here: Option<SocketAddr>, there: Option<SocketAddr>) -> io::Result<OwnedFd> {
-        let any = here.or(there).ok_or(io::ErrorKind::InvalidInput)?;
+        let any = here.or(there).ok_or_else(no_address)?;
         let socket = sys::socket(Peer::from(any).family(), SocketType::DGRAM)?;
         let fd = socket.as_raw_fd();
         if self.reuse_port {
@@ -106,17 +104,21 @@ impl DatagramOptions {
             sys::set_broadcast(fd, true)?;
         }
         if let Some(here) = here {
-            sys::bind(fd, &here.into()).map_err(|error| about("bind to", here, &error))?;
+            sys::bind(fd, &here.into()).map_err(|error| advice::cannot(format!("bind to {here}"), error))?;
         }
         if let Some(there) = there {
-            sys::connect(fd, &there.into()).map_err(|error| about("connect to", there, &error))?;
+            sys::connect(fd, &there.into())
+                .map_err(|error| advice::cannot(format!("connect to {there}"), error))?;
         }
         Ok(socket)
     }
 }
 
-fn about(what: &str, address: SocketAddr, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("cannot {what} {address}: {error}"))
+fn no_address() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "a datagram endpoint needs a local or a remote address, and both of one family",
+    )
 }
 
 async fn addresses(local: &Local, name: Option<&(String, u16)>) -> io::Result<Vec<SocketAddr>> {

@@ -12,9 +12,8 @@ use velodrome_engine::transport::datagram::Datagram;
 use velodrome_engine::transport::write_queue::Chunk;
 
 use super::address::DatagramAddress;
-use crate::channel;
-use crate::local;
 use crate::unhandled::Unhandled;
+use crate::{advice, channel, local};
 
 /// A datagram socket, for who sends by it: `asyncio.DatagramTransport`. Clones are the same socket. Dropping it closes
 /// nothing.
@@ -192,7 +191,7 @@ impl<A: DatagramAddress> DatagramTransport<A> {
 
     fn name(&self) -> io::Result<Peer> {
         if self.0.is_closed() {
-            return Err(io::ErrorKind::NotConnected.into());
+            return Err(advice::closed());
         }
         sys::getsockname(self.0.fd())
     }

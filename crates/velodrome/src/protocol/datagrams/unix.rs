@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use velodrome_engine::sys::{self, AddressFamily, SocketType};
 
 use super::{DatagramProtocol, DatagramTransport, made};
-use crate::local;
 use crate::net::options::{shown, unix_name};
 use crate::net::stale::{self, Leftover};
 use crate::protocol::host::ProtocolRef;
+use crate::{advice, local};
 
 /// Where a Unix datagram socket is, and whom it talks to: asyncio's `local_addr` and `remote_addr` with
 /// `family=AF_UNIX`.
@@ -64,7 +64,7 @@ impl UnixDatagramOptions {
         let leftover = self.local.as_deref().map(|path| bind(&socket, path)).transpose()?.flatten();
         if let Some(path) = &self.remote {
             let connected = sys::connect(socket.as_raw_fd(), &unix_name(path)?);
-            connected.map_err(|error| about("connect to", path, &error))?;
+            connected.map_err(|error| advice::cannot(format!("connect to {}", shown(path)), error))?;
         }
         Ok((socket, leftover))
     }
@@ -72,12 +72,8 @@ impl UnixDatagramOptions {
 
 fn bind(socket: &OwnedFd, path: &Path) -> io::Result<Option<Leftover>> {
     let bound = stale::bind(socket, path, &unix_name(path)?, SocketType::DGRAM);
-    bound.map_err(|error| about("bind to", path, &error))?;
+    bound.map_err(|error| advice::cannot(format!("bind to {}", shown(path)), error))?;
     Ok(Leftover::at(path))
-}
-
-fn about(what: &str, path: &Path, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("cannot {what} {}: {error}", shown(path)))
 }
 
 /// Open a Unix datagram socket, and tell the protocol that `factory` makes: `loop.create_datagram_endpoint` with
