@@ -439,3 +439,44 @@ fn a_panic_in_a_task_closes_its_streams() {
         });
     });
 }
+
+#[test]
+fn the_marks_decide_when_draining_waits() {
+    really(async {
+        let ((_reader, writer), (mut their_reader, _their_writer)) = pair();
+        assert_eq!(writer.write_buffer_limits(), (16 * 1024, 64 * 1024));
+        let refused = writer.set_write_buffer_limits(Some(1), Some(2));
+        assert_eq!(kind(refused), Some(io::ErrorKind::InvalidInput));
+        writer.set_write_buffer_limits(Some(2 * MUCH), None).unwrap();
+        assert_eq!(writer.write_buffer_limits(), (MUCH / 2, 2 * MUCH));
+        writer.write(much());
+        writer.drain().await.unwrap();
+        assert!(writer.buffered() > 64 * 1024, "below the mark nothing waits");
+
+        writer.set_write_buffer_limits(Some(0), None).unwrap();
+        let reading = spawn(async move { their_reader.readexactly(MUCH).await });
+        writer.drain().await.unwrap();
+        assert_eq!(writer.buffered(), 0, "with a mark of nothing everything has left");
+        assert!(reading.await.unwrap().unwrap() == much());
+
+        writer.abort();
+        writer.wait_closed().await.unwrap();
+        assert_eq!(writer.write_buffer_limits(), (0, 0), "known when it is over, too");
+    });
+}
+
+#[test]
+fn a_duplicate_is_of_the_same_socket_and_keeps_it_open() {
+    really(async {
+        let ((_reader, writer), (mut their_reader, _their_writer)) = pair();
+        let mut socket = std::os::unix::net::UnixStream::from(writer.duplicate_fd().unwrap());
+        socket.write_all(b"by the duplicate").unwrap();
+        writer.close();
+        writer.wait_closed().await.unwrap();
+        assert_eq!(their_reader.read(100).await.unwrap(), b"by the duplicate");
+        assert!(timeout(Duration::from_millis(20), their_reader.read(100)).await.is_err(), "it is open yet");
+        drop(socket);
+        assert_eq!(their_reader.read(100).await.unwrap(), b"");
+        assert_eq!(kind(writer.duplicate_fd()), Some(io::ErrorKind::NotConnected));
+    });
+}

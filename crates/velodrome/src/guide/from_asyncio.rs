@@ -23,6 +23,9 @@
 //! | `StreamReader`, `StreamWriter` | the same | `read(-1)` is [`read_to_end`](crate::StreamReader::read_to_end) |
 //! | `IncompleteReadError`, `LimitOverrunError` | [`ReadError`](crate::ReadError) | |
 //! | `writer.get_extra_info("peername")` | [`peer_addr`](crate::StreamWriter::peer_addr) | |
+//! | `writer.get_extra_info("socket")` | [`duplicate_fd`](crate::StreamWriter::duplicate_fd) | a descriptor of one's own for the same socket |
+//! | `writer.transport.set_write_buffer_limits` | [`set_write_buffer_limits`](crate::StreamWriter::set_write_buffer_limits) | |
+//! | `server.sockets` | [`duplicate_fds`](crate::Server::duplicate_fds), [`local_addrs`](crate::Server::local_addrs) | |
 //! | `Server.close_clients` | [`close_clients`](crate::Server::close_clients) | |
 //! | `Protocol`, `BufferedProtocol`, `Transport` | the same | [`Protocol`](crate::Protocol) is a trait, whose methods have `&mut self` |
 //! | `loop.create_connection(Factory, …)` | [`create_connection`](crate::create_connection)`(factory, …)` | |

@@ -31,6 +31,7 @@
 //! | `BufReader::read_until`, `read_line` | [`readuntil`](crate::StreamReader::readuntil), [`readline`](crate::StreamReader::readline) | may be given up; have a limit |
 //! | `read(&mut buf)` | [`read_into`](crate::StreamReader::read_into), or [`read`](crate::StreamReader::read) | the second makes a `Vec` |
 //! | `write_all` | [`write`](crate::StreamWriter::write), then [`drain`](crate::StreamWriter::drain) | |
+//! | `AsFd`, `SockRef::from(&stream)` | [`duplicate_fd`](crate::StreamWriter::duplicate_fd) | a connection can be closed while it is shared, so its own is not lent |
 //! | `shutdown` | [`write_eof`](crate::StreamWriter::write_eof) | |
 //! | `io::unix::AsyncFd` | [`AsyncFd`](crate::AsyncFd) | level-triggered: no `clear_ready` |
 //! | `process::Command` | [`create_subprocess`](crate::create_subprocess) | |

@@ -59,7 +59,7 @@ pub(super) struct Shared {
 /// The listener is stopped before its socket is closed.
 struct Listening {
     listener: Rc<Listener>,
-    _socket: OwnedFd,
+    socket: OwnedFd,
 }
 
 impl Drop for Listening {
@@ -261,6 +261,27 @@ impl Server {
         self.0.addresses.first().copied().ok_or_else(channel::no_address)
     }
 
+    /// Another descriptor for each socket that it listens on: asyncio's `Server.sockets`. None when it is closed.
+    ///
+    /// They are duplicates, because the server can be closed by anybody who can reach it. As long as one is open the
+    /// address is taken, and clients wait there for nobody.
+    ///
+    /// ```
+    /// # velodrome::run(async {
+    /// let server = velodrome::start_server(|_, _| async {}, "127.0.0.1", 0).await?;
+    /// for socket in server.duplicate_fds()? {
+    ///     assert!(rustix::net::sockopt::socket_reuseaddr(&socket)?);
+    /// }
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the process has no descriptor left.
+    pub fn duplicate_fds(&self) -> io::Result<Vec<OwnedFd>> {
+        self.0.sockets.borrow().iter().map(|listening| sys::dup(listening.socket.as_raw_fd())).collect()
+    }
+
     /// The path of the Unix socket it listens on, or did; an abstract name begins with a zero byte.
     ///
     /// ```
@@ -297,7 +318,7 @@ impl fmt::Debug for Server {
 impl Shared {
     fn listen(&self, hub: &Rc<Hub>, socket: OwnedFd, backlog: u16, door: Rc<Door>) -> io::Result<()> {
         let listener = Listener::start(hub, socket.as_raw_fd(), usize::from(backlog), door)?;
-        self.sockets.borrow_mut().push(Listening { listener, _socket: socket });
+        self.sockets.borrow_mut().push(Listening { listener, socket });
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -485,7 +486,34 @@ impl Transport {
         sys::set_keepalive(self.open_fd()?, on)
     }
 
-    fn open_fd(&self) -> io::Result<std::os::fd::RawFd> {
+    /// Another descriptor of the socket, to do with it what there is no method for: asyncio's `get_extra_info("socket")`.
+    ///
+    /// It is a duplicate and not the connection's own, for the reasons that
+    /// [`StreamWriter::duplicate_fd`](crate::StreamWriter::duplicate_fd) gives, and has to be dropped soon as that has.
+    ///
+    /// ```
+    /// # struct Silent;
+    /// # impl velodrome::Protocol for Silent { fn data_received(&mut self, _: &[u8]) {} }
+    /// # velodrome::run(async {
+    /// # let accepted = std::rc::Rc::new(velodrome::sync::Queue::new(0));
+    /// # let keep = std::rc::Rc::clone(&accepted);
+    /// # let accept = move |reader, writer| { let _ = keep.put_nowait((reader, writer)); async {} };
+    /// # let server = velodrome::start_server(accept, "127.0.0.1", 0).await?;
+    /// # let port = server.local_addr()?.port();
+    /// # let (transport, _) = velodrome::create_connection(|| Silent, "127.0.0.1", port).await?;
+    /// let socket = std::net::TcpStream::from(transport.duplicate_fd()?);
+    /// socket.set_ttl(1)?;
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    /// `NotConnected` if the connection is closed; if the process has no descriptor left.
+    pub fn duplicate_fd(&self) -> io::Result<OwnedFd> {
+        sys::dup(self.open_fd()?)
+    }
+
+    fn open_fd(&self) -> io::Result<RawFd> {
         if self.channel.is_closed() {
             return Err(advice::closed());
         }

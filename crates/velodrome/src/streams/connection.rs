@@ -70,6 +70,11 @@ impl Connection {
         if self.plain.get() { self.stream.get() } else { None }
     }
 
+    /// The socket, whatever lies over it, also when it is lost.
+    pub(super) fn socket(&self) -> Option<&Rc<Stream>> {
+        self.stream.get()
+    }
+
     pub(super) fn close_with_reader(&self) {
         self.closes_with_reader.set(true);
     }

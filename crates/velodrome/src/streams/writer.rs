@@ -4,10 +4,12 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 
 use velodrome_engine::sys;
+use velodrome_engine::transport::flow_control::FlowControl;
 use velodrome_engine::transport::stream::Refused;
 use velodrome_engine::transport::write_queue::Chunk;
 
@@ -248,7 +250,8 @@ impl StreamWriter {
         poll_fn(|cx| self.0.outbound.poll_closed(cx)).await
     }
 
-    /// How many bytes that were written are kept, because the kernel has not taken them.
+    /// How many bytes that were written are kept, because the kernel has not taken them: asyncio's
+    /// `get_write_buffer_size`.
     ///
     /// ```
     /// # use std::os::unix::net::UnixStream;
@@ -264,6 +267,49 @@ impl StreamWriter {
     #[must_use]
     pub fn buffered(&self) -> usize {
         self.0.channel().map_or(0, |channel| channel.buffered())
+    }
+
+    /// Low and high-water mark of [`drain`](Self::drain), in bytes: asyncio's `get_write_buffer_limits`.
+    ///
+    /// ```
+    /// # use std::{io, os::unix::net::UnixStream};
+    /// # velodrome::run(async {
+    /// # let (ours, theirs) = UnixStream::pair()?;
+    /// # let (mut reader, writer) = velodrome::open_socket(ours)?;
+    /// # let (mut their_reader, their_writer) = velodrome::open_socket(theirs)?;
+    /// assert_eq!(writer.write_buffer_limits(), (16 * 1024, 64 * 1024));
+    /// # io::Result::Ok(()) })??;
+    /// # io::Result::Ok(())
+    /// ```
+    #[must_use]
+    pub fn write_buffer_limits(&self) -> (usize, usize) {
+        self.0.socket().map_or_else(|| FlowControl::new().limits(), |socket| socket.write_limits())
+    }
+
+    /// Set above how many bytes [`drain`](Self::drain) begins to wait, and at how many it goes on; one that is not given
+    /// follows from the other (four times, a quarter). 64 KiB and 16 KiB unless set.
+    ///
+    /// ```
+    /// # use std::{io, os::unix::net::UnixStream};
+    /// # velodrome::run(async {
+    /// # let (ours, theirs) = UnixStream::pair()?;
+    /// # let (mut reader, writer) = velodrome::open_socket(ours)?;
+    /// # let (mut their_reader, their_writer) = velodrome::open_socket(theirs)?;
+    /// # velodrome::spawn(async move { their_reader.read_to_end().await });
+    /// // For messages that are old when the next one is there: none is written before the last one has left.
+    /// writer.set_write_buffer_limits(Some(0), None)?;
+    /// writer.write(vec![0; 1_000_000]);
+    /// writer.drain().await?;
+    /// assert_eq!(writer.buffered(), 0);
+    /// # io::Result::Ok(()) })??;
+    /// # io::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidInput` if the high mark is below the low one.
+    pub fn set_write_buffer_limits(&self, high: Option<usize>, low: Option<usize>) -> io::Result<()> {
+        let set = self.0.socket().map_or(Ok(()), |socket| socket.set_write_limits(high, low));
+        set.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
     }
 
     /// The address of the other end. Known even when the connection is closed.
@@ -359,6 +405,30 @@ impl StreamWriter {
     /// `NotConnected` if the connection is closed.
     pub fn set_keepalive(&self, on: bool) -> io::Result<()> {
         sys::set_keepalive(self.open_channel()?.fd(), on)
+    }
+
+    /// Another descriptor of the socket, to do with it what there is no method for: asyncio's `get_extra_info("socket")`.
+    ///
+    /// It is a duplicate and not the connection's own: anybody who can reach this writer can close the connection, and a
+    /// borrowed number would be a stranger's from then on. It shares all with the connection, options and `O_NONBLOCK`
+    /// too. **Drop it soon**: as long as it is open the connection is, and the peer is not told of a
+    /// [`close`](Self::close). Bytes that are read or written by it miss their place in the stream.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # velodrome::run(async {
+    /// # let server = velodrome::start_server(|_, _| async {}, "127.0.0.1", 0).await?;
+    /// let (_reader, writer) = velodrome::open_connection("127.0.0.1", server.local_addr()?.port()).await?;
+    /// // SO_LINGER of nothing: closing resets the connection.
+    /// rustix::net::sockopt::set_socket_linger(writer.duplicate_fd()?, Some(Duration::ZERO))?;
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    /// `NotConnected` if the connection is closed; if the process has no descriptor left.
+    pub fn duplicate_fd(&self) -> io::Result<OwnedFd> {
+        sys::dup(self.open_channel()?.fd())
     }
 
     pub(crate) fn open_channel(&self) -> io::Result<Rc<dyn Channel>> {

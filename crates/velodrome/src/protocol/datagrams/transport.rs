@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -189,11 +190,40 @@ impl<A: DatagramAddress> DatagramTransport<A> {
         self.0.send(data, to.as_ref(), || Chunk::Owned(data.to_vec()))
     }
 
+    /// Another descriptor of the socket, to do with it what there is no method for: asyncio's `get_extra_info("socket")`.
+    ///
+    /// It is a duplicate and not the endpoint's own: anybody who can reach this transport can close it, and a borrowed
+    /// number would be a stranger's from then on. As long as it is open, so is the socket.
+    ///
+    /// ```
+    /// # use std::net::{SocketAddr, UdpSocket};
+    /// # use velodrome::{DatagramOptions, DatagramProtocol, create_datagram_endpoint};
+    /// # struct Silent;
+    /// # impl DatagramProtocol for Silent { fn datagram_received(&mut self, _: &[u8], _: SocketAddr) {} }
+    /// # velodrome::run(async {
+    /// # let here = DatagramOptions::new().local_addr("127.0.0.1", 0);
+    /// # let (transport, _) = create_datagram_endpoint(|| Silent, &here).await?;
+    /// let socket = UdpSocket::from(transport.duplicate_fd()?);
+    /// socket.set_multicast_ttl_v4(4)?;
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    /// `NotConnected` if it is closed; if the process has no descriptor left.
+    pub fn duplicate_fd(&self) -> io::Result<OwnedFd> {
+        sys::dup(self.open_fd()?)
+    }
+
     fn name(&self) -> io::Result<Peer> {
+        sys::getsockname(self.open_fd()?)
+    }
+
+    fn open_fd(&self) -> io::Result<RawFd> {
         if self.0.is_closed() {
             return Err(advice::closed());
         }
-        sys::getsockname(self.0.fd())
+        Ok(self.0.fd())
     }
 }
 
