@@ -145,8 +145,20 @@ test-python: build  ## pytest on each Python, and once more with the portable dr
 .PHONY: lint
 lint: need-python lint-rust lint-python stubs  ## rustfmt, clippy, rustdoc, ruff, mypy, stubtest
 
+# The manifest has the only list of them. What is missing shows in the library alone: tests bring dependencies of their own.
+FEATURES = $(shell sed -n '/^\[features\]/,/^\[dep/ s/^\([a-z][a-z0-9-]*\) *=.*/\1/p' crates/velodrome/Cargo.toml)
+
+.PHONY: features
+features:  ## the Rust face with each of its features alone, and with none
+	$(call say,The Rust face with each feature alone)
+	@test -n '$(FEATURES)' || { echo 'the manifest of crates/velodrome shows no features' >&2; exit 1; }
+	@for feature in '' $(FEATURES); do \
+		echo "feature: $${feature:-none}"; \
+		cargo clippy --quiet -p velodrome --lib --no-default-features --features "$$feature" -- -D warnings; \
+	done
+
 .PHONY: lint-rust
-lint-rust: need-python $(VENV)/.tools
+lint-rust: need-python $(VENV)/.tools features
 	$(call say,rustfmt + clippy + rustdoc)
 	cargo fmt --all --check
 	PYO3_PYTHON='$(CURDIR)/$(VENV)/bin/python' cargo clippy --workspace --all-targets --all-features -- -D warnings
