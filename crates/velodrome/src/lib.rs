@@ -61,7 +61,7 @@
 //! | `asyncio.create_subprocess_exec(…)` | [`create_subprocess`]`(&mut Command::new(…))` |
 //! | `loop.add_signal_handler(number, …)` | [`signals::signal`]`(number)?.recv().await` |
 //! | `loop.sendfile(transport, file)` | [`StreamWriter::sendfile`]`(&file, 0, None)` |
-//! | `loop.getaddrinfo(host, port)` | [`getaddrinfo`]`(host, port)` |
+//! | `loop.getaddrinfo(host, port)` | [`getaddrinfo`]`(host, port)`, [`LookupOptions`] |
 //! | `loop.set_exception_handler(report)` | [`Builder::on_error`] |
 
 #[cfg(any(feature = "futures-io", feature = "hyper", feature = "tokio"))]
@@ -183,6 +183,7 @@ pub use velodrome_engine::streams::NoSeparator;
 pub use velodrome_engine::streams::Overrun;
 
 pub use descriptor::{AsyncFd, ReadyGuard};
+pub use net::hints::{AddressFamily, AddressInfo, LookupOptions, SocketType};
 pub use net::lookup::getaddrinfo;
 pub use net::options::{ConnectOptions, ListenOptions};
 pub use net::server::Server;

@@ -11,7 +11,8 @@ use std::rc::Rc;
 
 use support::{Flag, deserted_port, kind, quietly, really, settle};
 use velodrome::{
-    Builder, Server, StreamReader, StreamWriter, Task, open_connection, spawn, start_server, yield_now,
+    AddressFamily, Builder, LookupOptions, Server, SocketType, StreamReader, StreamWriter, Task,
+    open_connection, spawn, start_server, yield_now,
 };
 
 const HOST: &str = "127.0.0.1";
@@ -109,6 +110,10 @@ fn without_a_loop_there_is_no_network() {
     let mut starting = Box::pin(start_server(echo, HOST, 0));
     let std::task::Poll::Ready(Err(error)) = starting.as_mut().poll(&mut context) else { panic!() };
     assert!(error.to_string().starts_with("start_server needs a running event loop"), "{error}");
+    let options = LookupOptions::new();
+    let mut asking = Box::pin(options.getaddrinfo(HOST, 1));
+    let std::task::Poll::Ready(Err(error)) = asking.as_mut().poll(&mut context) else { panic!() };
+    assert!(error.to_string().starts_with("getaddrinfo needs a running event loop"), "{error}");
 }
 
 #[test]
@@ -286,5 +291,54 @@ fn a_thousand_connections_one_after_the_other() {
         }
         server.close();
         server.wait_closed().await;
+    });
+}
+
+#[test]
+fn the_resolver_answers_what_it_is_asked() {
+    really(async {
+        let all = LookupOptions::new().numeric_host(true).getaddrinfo("127.0.0.1", 80).await.unwrap();
+        for socket_type in [SocketType::Stream, SocketType::Datagram, SocketType::Raw] {
+            assert!(all.iter().any(|found| found.socket_type == socket_type), "{all:?}");
+            let options = LookupOptions::new().socket_type(socket_type);
+            let some = options.getaddrinfo("127.0.0.1", "").await.unwrap();
+            assert!(
+                !some.is_empty() && some.iter().all(|found| found.socket_type == socket_type),
+                "{some:?}"
+            );
+        }
+        let udp = LookupOptions::new().protocol(17).getaddrinfo("127.0.0.1", "80").await.unwrap();
+        assert!(!udp.is_empty() && udp.iter().all(|found| found.protocol == 17), "{udp:?}");
+
+        let of = |family| LookupOptions::new().family(family).socket_type(SocketType::Stream);
+        let v4 = of(AddressFamily::V4).getaddrinfo("", 80).await.unwrap();
+        assert_eq!(v4[0].address, ([127, 0, 0, 1], 80).into());
+        let v6 = of(AddressFamily::V6).passive(true).getaddrinfo("", 80).await.unwrap();
+        assert_eq!(v6[0].address, "[::]:80".parse().unwrap());
+        assert!(of(AddressFamily::V6).getaddrinfo("127.0.0.1", 80).await.is_err());
+    });
+}
+
+#[test]
+fn a_choice_can_be_taken_back() {
+    really(async {
+        let both =
+            LookupOptions::new().canonical_name(true).numeric_host(true).socket_type(SocketType::Stream);
+        let named = both.clone().getaddrinfo("127.0.0.1", 80).await.unwrap();
+        assert_eq!(named[0].canonical_name.as_deref(), Some("127.0.0.1"));
+        let plain = both.canonical_name(false).getaddrinfo("127.0.0.1", 80).await.unwrap();
+        assert_eq!(plain[0].canonical_name, None);
+    });
+}
+
+#[test]
+fn a_look_up_that_fails_says_of_what() {
+    really(async {
+        let number = LookupOptions::new().numeric_host(true);
+        let error = number.getaddrinfo("no number", 80).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(error.to_string().contains("cannot look up \"no number\""), "{error}");
+        let service = LookupOptions::new().numeric_service(true).getaddrinfo("127.0.0.1", "http").await;
+        assert!(service.is_err());
     });
 }

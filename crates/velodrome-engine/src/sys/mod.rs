@@ -33,6 +33,7 @@ mod faults;
 #[path = "faults_absent.rs"]
 mod faults;
 mod fd;
+pub mod names;
 mod peer;
 pub mod signals;
 mod socket;

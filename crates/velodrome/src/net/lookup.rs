@@ -13,22 +13,24 @@ use velodrome_engine::net::address::numeric;
 
 use crate::local::{self, Local};
 
-#[derive(Default)]
-struct Answer {
-    found: Option<io::Result<Vec<SocketAddr>>>,
+struct Answer<T> {
+    found: Option<io::Result<T>>,
     waker: Option<Waker>,
 }
 
-#[derive(Default)]
-struct Lookup(Mutex<Answer>);
+struct Lookup<T>(Mutex<Answer<T>>);
 
-impl Lookup {
-    fn answer(&self) -> MutexGuard<'_, Answer> {
+impl<T> Lookup<T> {
+    fn new() -> Self {
+        Self(Mutex::new(Answer { found: None, waker: None }))
+    }
+
+    fn answer(&self) -> MutexGuard<'_, Answer<T>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// On a thread of the resolver.
-    fn found(&self, found: io::Result<Vec<SocketAddr>>) {
+    fn found(&self, found: io::Result<T>) {
         let mut answer = self.answer();
         answer.found = Some(found);
         let waker = answer.waker.take();
@@ -38,7 +40,7 @@ impl Lookup {
         }
     }
 
-    fn poll(&self, cx: &Context<'_>) -> Poll<io::Result<Vec<SocketAddr>>> {
+    fn poll(&self, cx: &Context<'_>) -> Poll<io::Result<T>> {
         let mut answer = self.answer();
         if let Some(found) = answer.found.take() {
             return Poll::Ready(found);
@@ -50,7 +52,10 @@ impl Lookup {
     }
 }
 
-/// The addresses of `host`, with `port`: `loop.getaddrinfo`, as far as a stream socket cares.
+/// The addresses of `host`, with `port`: `loop.getaddrinfo`, as far as a stream socket cares. [`LookupOptions`] asks for
+/// more.
+///
+/// [`LookupOptions`]: crate::LookupOptions
 ///
 /// A number is answered at once. A name is looked up by the system's resolver, on a thread that the loop keeps for
 /// that.
@@ -74,15 +79,28 @@ pub async fn getaddrinfo(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     look_up(&*local::require("getaddrinfo")?, host, port).await
 }
 
+pub(super) type Done<T> = Box<dyn FnOnce(io::Result<T>) + Send>;
+
+/// What a thread of the resolver tells, which `ask` sets to work.
+pub(super) async fn answer_to<T: Send + 'static>(
+    ask: impl FnOnce(Done<T>) -> io::Result<()>,
+) -> io::Result<T> {
+    let lookup = Arc::new(Lookup::new());
+    let asked = Arc::clone(&lookup);
+    ask(Box::new(move |found| asked.found(found)))?;
+    poll_fn(|cx| lookup.poll(cx)).await
+}
+
 /// The addresses of `host`: one at least.
 pub(crate) async fn look_up(local: &Local, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     if let Some(address) = numeric(host, port) {
         return Ok(vec![address]);
     }
-    let lookup = Arc::new(Lookup::default());
-    let asked = Arc::clone(&lookup);
-    local.resolver().resolve(host.to_owned(), port, Box::new(move |found| asked.found(found)));
-    let found = poll_fn(|cx| lookup.poll(cx)).await.map_err(|error| about(host, &error))?;
+    let ask = |done| {
+        local.resolver().resolve(host.to_owned(), port, done);
+        Ok(())
+    };
+    let found = answer_to(ask).await.map_err(|error| about(host, &error))?;
     if found.is_empty() {
         return Err(about(host, "it has no address"));
     }
@@ -101,7 +119,7 @@ mod tests {
     use super::*;
 
     /// Comes back when it is dropped.
-    struct Curious(Weak<Lookup>);
+    struct Curious(Weak<Lookup<()>>);
 
     impl Wake for Curious {
         fn wake(self: Arc<Self>) {}
@@ -116,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_waker_that_is_replaced_is_dropped_with_the_lock_open() {
-        let lookup = Arc::new(Lookup::default());
+        let lookup = Arc::new(Lookup::new());
         for _ in 0..2 {
             let waker = Waker::from(Arc::new(Curious(Arc::downgrade(&lookup))));
             assert!(lookup.poll(&Context::from_waker(&waker)).is_pending());

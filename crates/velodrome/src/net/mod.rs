@@ -2,6 +2,7 @@
 
 mod attempt;
 pub(crate) mod door;
+pub(crate) mod hints;
 mod listening;
 pub(crate) mod lookup;
 pub(crate) mod options;
