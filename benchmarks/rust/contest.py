@@ -75,6 +75,7 @@ class Waiting:
 
 
 ECHO = Goal(1.00, 0.60, True)
+LINE = Goal(0.97, 0.60)
 
 SERVED = [
     Served("echo-64", f"echo, 64 {TIMES} 1 KiB", ECHO, "echo", asks(64, 1024)),
@@ -83,7 +84,8 @@ SERVED = [
     Served("echo-100k", f"echo, 16 {TIMES} 100 KiB", ECHO, "echo", asks(16, 102400), size=128 * 1024),
     Served("in-flight", "echo, 16 in flight", ECHO, "echo", asks(1, 1024, 16)),
     Served("read", f"echo by `read`, 64 {TIMES} 1 KiB", ECHO, "read", asks(64, 1024)),
-    Served("line", "line protocol", Goal(0.97, 0.60), "line", asks(64, 1024, mode="line")),
+    Served("line", "line protocol", LINE, "line", asks(64, 1024, mode="line")),
+    Served("readline", "line protocol by `readline`", LINE, "readline", asks(64, 1024, mode="line")),
     Served(
         "accept",
         "accept, echo, close",

@@ -144,6 +144,56 @@ fn readline_drops_what_is_too_long_and_gives_the_rest_at_the_end() {
 }
 
 #[test]
+fn readline_into_appends_whole_lines_and_nothing_else() {
+    really(async {
+        let mut reader = reader_of(b"much too long\nshort\nlast").await;
+        reader.set_limit(5);
+        let mut buffer = b"- ".to_vec();
+        let error = reader.readline_into(&mut buffer).await.unwrap_err();
+        assert!(matches!(error, ReadError::LimitOverrun { .. }));
+        assert_eq!(buffer, b"- ");
+        assert_eq!(reader.readline_into(&mut buffer).await.unwrap(), 6);
+        assert_eq!(reader.readline_into(&mut buffer).await.unwrap(), 4);
+        assert_eq!(reader.readline_into(&mut buffer).await.unwrap(), 0);
+        assert_eq!(buffer, b"- short\nlast");
+    });
+}
+
+/// The lines come while somebody waits, so the first is copied on its way, and the others are kept.
+#[test]
+fn lines_that_come_together_are_appended_one_by_one() {
+    really(async {
+        let ((mut reader, _w), (_r, writer)) = pair();
+        let reading = spawn(async move {
+            let (mut buffer, mut counts) = (Vec::new(), Vec::new());
+            for _ in 0..3 {
+                counts.push(reader.readline_into(&mut buffer).await.unwrap());
+            }
+            (buffer, counts)
+        });
+        settle().await;
+        writer.write("one\nthree\nfo");
+        settle().await;
+        writer.write("ur\n");
+        assert_eq!(reading.await.unwrap(), (b"one\nthree\nfour\n".to_vec(), vec![4, 6, 5]));
+    });
+}
+
+#[test]
+fn readuntil_into_leaves_the_buffer_alone_where_the_stream_ends_too_early() {
+    really(async {
+        let mut reader = reader_of(b"a--b--rest").await;
+        let mut buffer = Vec::new();
+        assert_eq!(reader.readuntil_into(b"--", &mut buffer).await.unwrap(), 3);
+        assert_eq!(reader.readuntil_into(b"--", &mut buffer).await.unwrap(), 3);
+        let error = reader.readuntil_into(b"--", &mut buffer).await.unwrap_err();
+        assert!(matches!(error, ReadError::Incomplete { partial, expected: None } if partial == b"rest"));
+        assert_eq!(buffer, b"a--b--");
+        assert!(reader.readuntil_into(b"", &mut buffer).await.is_err());
+    });
+}
+
+#[test]
 fn a_read_that_is_given_up_has_taken_nothing() {
     really(async {
         let ((mut reader, _w), (_r, writer)) = pair();

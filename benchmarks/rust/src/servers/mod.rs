@@ -18,8 +18,10 @@ pub(crate) enum Kind {
     Echo(usize),
     /// The same, read by the call that brings its own buffer, where a runtime has one.
     Read(usize),
-    /// Send back line by line.
+    /// Send back line by line, each read into the same buffer.
     Line,
+    /// The same, read by the call that brings its own buffer, where a runtime has one.
+    Readline,
     /// Wait for a byte, in as little memory as may be.
     Idle,
 }
@@ -31,6 +33,7 @@ impl Kind {
             "echo" => Self::Echo(size),
             "read" => Self::Read(size),
             "line" => Self::Line,
+            "readline" => Self::Readline,
             "idle" => Self::Idle,
             _ => return None,
         })

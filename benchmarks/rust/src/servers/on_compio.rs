@@ -19,7 +19,7 @@ pub(super) fn serve(kind: Kind) -> io::Result<()> {
             stream.set_nodelay(true)?;
             match kind {
                 Kind::Echo(size) | Kind::Read(size) => spawn(echo(stream, size)).detach(),
-                Kind::Line => spawn(line(stream)).detach(),
+                Kind::Line | Kind::Readline => spawn(line(stream)).detach(),
                 Kind::Idle => spawn(idle(stream)).detach(),
             }
         }

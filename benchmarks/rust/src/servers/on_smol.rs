@@ -17,7 +17,7 @@ pub(super) fn serve(kind: Kind) -> io::Result<()> {
             stream.set_nodelay(true)?;
             match kind {
                 Kind::Echo(size) | Kind::Read(size) => detach(echo(stream, size)),
-                Kind::Line => detach(line(stream)),
+                Kind::Line | Kind::Readline => detach(line(stream)),
                 Kind::Idle => detach(idle(stream)),
             }
         }

@@ -17,7 +17,7 @@ pub(super) fn serve(kind: Kind) -> io::Result<()> {
             stream.set_nodelay(true)?;
             match kind {
                 Kind::Echo(size) | Kind::Read(size) => drop(tokio::spawn(echo(stream, size))),
-                Kind::Line => drop(tokio::spawn(line(stream))),
+                Kind::Line | Kind::Readline => drop(tokio::spawn(line(stream))),
                 Kind::Idle => drop(tokio::spawn(idle(stream))),
             }
         }

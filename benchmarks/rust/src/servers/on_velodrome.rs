@@ -12,6 +12,7 @@ pub(super) fn serve(kind: Kind) -> io::Result<()> {
             Kind::Echo(size) => start_server(move |r, w| echo(r, w, size), "127.0.0.1", 0).await?,
             Kind::Read(size) => start_server(move |r, w| read(r, w, size), "127.0.0.1", 0).await?,
             Kind::Line => start_server(line, "127.0.0.1", 0).await?,
+            Kind::Readline => start_server(readline, "127.0.0.1", 0).await?,
             Kind::Idle => start_server(idle, "127.0.0.1", 0).await?,
         };
         announce(server.local_addr()?)?;
@@ -40,6 +41,16 @@ async fn read(mut reader: StreamReader, writer: StreamWriter, size: usize) -> io
 }
 
 async fn line(mut reader: StreamReader, writer: StreamWriter) -> io::Result<()> {
+    let mut line = Vec::new();
+    while reader.readline_into(&mut line).await? > 0 {
+        writer.write(&line);
+        writer.drain().await?;
+        line.clear();
+    }
+    Ok(())
+}
+
+async fn readline(mut reader: StreamReader, writer: StreamWriter) -> io::Result<()> {
     while let line @ [_, ..] = &*reader.readline().await? {
         writer.write(line);
         writer.drain().await?;

@@ -28,7 +28,7 @@
 //! | `TcpStream::connect`, `into_split` | [`open_connection`](crate::open_connection) | happy eyeballs, and already split |
 //! | `TcpListener::accept` in a loop | [`start_server`](crate::start_server) | survives a process out of descriptors |
 //! | `UnixStream`, `UnixListener` | [`open_unix_connection`](crate::open_unix_connection), [`start_unix_server`](crate::start_unix_server) | |
-//! | `BufReader::read_until`, `read_line` | [`readuntil`](crate::StreamReader::readuntil), [`readline`](crate::StreamReader::readline) | may be given up; have a limit |
+//! | `BufReader::read_until`, `read_line` | [`readuntil_into`](crate::StreamReader::readuntil_into), [`readline_into`](crate::StreamReader::readline_into); [`readuntil`](crate::StreamReader::readuntil), [`readline`](crate::StreamReader::readline) | may be given up; have a limit; the last two make a `Vec` |
 //! | `read(&mut buf)` | [`read_into`](crate::StreamReader::read_into), or [`read`](crate::StreamReader::read) | the second makes a `Vec` |
 //! | `write_all` | [`write`](crate::StreamWriter::write), then [`drain`](crate::StreamWriter::drain) | |
 //! | `AsFd`, `SockRef::from(&stream)` | [`duplicate_fd`](crate::StreamWriter::duplicate_fd) | a connection can be closed while it is shared, so its own is not lent |

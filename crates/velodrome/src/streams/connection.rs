@@ -12,7 +12,7 @@ use velodrome_engine::transport::{Protocol, Received, Recv};
 use super::error::ReadError;
 use super::inbound::Inbound;
 use super::outbound::Outbound;
-use super::wanted::Wanted;
+use super::wanted::{Destination, Wanted};
 use crate::channel::Channel;
 use crate::clients::{Client, Endpoint};
 
@@ -101,40 +101,40 @@ impl Connection {
     /// Try to read, and wait for more if that is not enough. What comes from the socket when nothing is kept, and has all
     /// that is wanted, is copied once, to where it goes; only the rest is kept.
     #[inline]
-    pub(super) fn poll_read(
+    pub(super) fn poll_read<D: Destination>(
         &self,
         cx: &Context<'_>,
         wanted: &mut impl Wanted,
-        expected: Option<usize>,
-    ) -> Poll<Result<Vec<u8>, ReadError>> {
+        to: &mut D,
+    ) -> Poll<Result<D::Answer, ReadError>> {
         if let Some(socket) = self.offered() {
             let limit = self.inbound.limit();
             let read = self.receive(socket, |bytes| {
                 let end = wanted.direct(bytes, limit);
-                (end.unwrap_or(0), end.map(|end| bytes[..end].to_vec()))
+                (end.unwrap_or(0), end.map(|end| to.copy(&bytes[..end])))
             });
-            if let Some(Some(message)) = read {
+            if let Some(Some(answer)) = read {
                 if !self.inbound.is_empty() {
                     self.keep_up();
                 }
-                return Poll::Ready(Ok(message));
+                return Poll::Ready(Ok(answer));
             }
         }
         if self.inbound.starves() && !wanted.is_nothing() {
             self.wait(cx);
             return Poll::Pending;
         }
-        self.poll_what_is_kept(cx, wanted, expected)
+        self.poll_what_is_kept(cx, wanted, to)
     }
 
     #[inline(never)]
-    fn poll_what_is_kept(
+    fn poll_what_is_kept<D: Destination>(
         &self,
         cx: &Context<'_>,
         wanted: &mut impl Wanted,
-        expected: Option<usize>,
-    ) -> Poll<Result<Vec<u8>, ReadError>> {
-        let poll = self.inbound.poll(wanted, expected);
+        to: &mut D,
+    ) -> Poll<Result<D::Answer, ReadError>> {
+        let poll = self.inbound.poll(wanted, to);
         self.keep_up();
         if poll.is_pending() {
             self.wait(cx);

@@ -9,7 +9,7 @@ use velodrome_engine::streams::read::Read;
 
 use super::connection::same_error;
 use super::error::ReadError;
-use super::wanted::Wanted;
+use super::wanted::{Destination, Wanted};
 use crate::waiting::Waiter;
 
 /// asyncio's default: the longest line, and half of what is buffered before the transport stops reading.
@@ -114,13 +114,12 @@ impl Inbound {
         (self.paused.replace(pause) != pause).then_some(pause)
     }
 
-    /// What `wanted` makes of the buffer. What was received before an error can still be read; what the end cut short
-    /// is `expected` bytes long.
-    pub(super) fn poll(
+    /// What `wanted` makes of the buffer. What was received before an error can still be read.
+    pub(super) fn poll<D: Destination>(
         &self,
         wanted: &mut impl Wanted,
-        expected: Option<usize>,
-    ) -> Poll<Result<Vec<u8>, ReadError>> {
+        to: &mut D,
+    ) -> Poll<Result<D::Answer, ReadError>> {
         let error = if self.ended.get() { self.error() } else { None };
         // Not told that it ended by an error, which is no end, and leaves what is incomplete where it is.
         let ended = self.ended.get() && error.is_none();
@@ -128,14 +127,18 @@ impl Inbound {
         let (mut kept, mut nothing) =
             (self.buffer.get().map(|buffer| buffer.borrow_mut()), ByteBuffer::new());
         let kept = kept.as_deref_mut().unwrap_or(&mut nothing);
-        match (wanted.attempt(kept, self.limit.get(), ended), error) {
-            (Read::NeedMore, Some(error)) => Poll::Ready(Err(error.into())),
+        Poll::Ready(match (wanted.attempt(kept, self.limit.get(), ended), error) {
+            (Read::Done(count), _) => Ok(to.take(kept, count)),
+            (Read::NeedMore, Some(error)) => Err(error.into()),
             (Read::NeedMore, None) => {
                 self.starving.set(true);
-                Poll::Pending
+                return Poll::Pending;
             }
-            (read, _) => Poll::Ready(conclude(read, expected)),
-        }
+            (Read::Incomplete, _) => {
+                Err(ReadError::Incomplete { partial: kept.take(usize::MAX), expected: wanted.expected() })
+            }
+            (Read::TooLong { consumed, overrun }, _) => Err(ReadError::LimitOverrun { consumed, overrun }),
+        })
     }
 
     /// Until there is something; `take` says how much of it it took, and is not called at the end.
@@ -157,15 +160,5 @@ impl Inbound {
 
     fn error(&self) -> Option<io::Error> {
         self.error.get().map(same_error)
-    }
-}
-
-fn conclude(read: Read, expected: Option<usize>) -> Result<Vec<u8>, ReadError> {
-    match read {
-        Read::Done(bytes) => Ok(bytes),
-        Read::Incomplete(partial) => Err(ReadError::Incomplete { partial, expected }),
-        Read::TooLong { consumed, overrun } => Err(ReadError::LimitOverrun { consumed, overrun }),
-        // Whoever calls has dealt with it; were it not so, the reader would be told that there was no more.
-        Read::NeedMore => Err(ReadError::Incomplete { partial: Vec::new(), expected }),
     }
 }

@@ -9,7 +9,7 @@ use velodrome_engine::streams::ReadUntil;
 
 use super::connection::Connection;
 use super::error::ReadError;
-use super::wanted::{Exactly, Line, Until, UpTo};
+use super::wanted::{Apart, Behind, Exactly, Line, Until, UpTo};
 
 /// The reading end of a connection: `asyncio.StreamReader`.
 ///
@@ -56,7 +56,7 @@ impl StreamReader {
     /// # Errors
     /// If the connection failed.
     pub async fn read(&mut self, most: usize) -> io::Result<Vec<u8>> {
-        poll_fn(move |cx| self.0.poll_read(cx, &mut UpTo(most), None).map_err(io::Error::from)).await
+        poll_fn(move |cx| self.0.poll_read(cx, &mut UpTo(most), &mut Apart).map_err(io::Error::from)).await
     }
 
     /// As many bytes as `buffer` has room for, as soon as there is one; 0 at the end of the stream, and if there is no
@@ -134,7 +134,35 @@ impl StreamReader {
     /// connection failed.
     pub async fn readline(&mut self) -> Result<Vec<u8>, ReadError> {
         let mut line = Line(ReadUntil::line());
-        poll_fn(|cx| self.0.poll_read(cx, &mut line, None)).await
+        poll_fn(|cx| self.0.poll_read(cx, &mut line, &mut Apart)).await
+    }
+
+    /// As [`readline`](Self::readline), and append the line to `buffer`; tell its length, 0 at the end of the stream. For
+    /// who reads many lines: `readline` makes a vector for each. It is std's and tokio's `read_until`, but that a line comes
+    /// whole or not at all: `buffer` is as it was until the method returns `Ok`.
+    ///
+    /// **Cancel safety**: may be dropped at any time; nothing is taken from the stream then, nor appended.
+    ///
+    /// ```
+    /// # use std::{io, os::unix::net::UnixStream};
+    /// # velodrome::run(async {
+    /// # let (ours, theirs) = UnixStream::pair()?;
+    /// # let (mut reader, _writer) = velodrome::open_socket(ours)?;
+    /// velodrome::open_socket(theirs)?.1.write("one\ntwo\n");
+    /// let mut line = Vec::new();
+    /// while reader.readline_into(&mut line).await? > 0 {
+    ///     assert_eq!(line.len(), 4);
+    ///     line.clear();
+    /// }
+    /// # io::Result::Ok(()) })??;
+    /// # io::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`readline`](Self::readline).
+    pub async fn readline_into(&mut self, buffer: &mut Vec<u8>) -> Result<usize, ReadError> {
+        let mut line = Line(ReadUntil::line());
+        poll_fn(|cx| self.0.poll_read(cx, &mut line, &mut Behind(buffer))).await
     }
 
     /// Exactly `count` bytes. No limit applies.
@@ -157,7 +185,7 @@ impl StreamReader {
     /// # Errors
     /// [`ReadError::Incomplete`] if the stream ends before, with what there was. Or if the connection failed.
     pub async fn readexactly(&mut self, count: usize) -> Result<Vec<u8>, ReadError> {
-        poll_fn(move |cx| self.0.poll_read(cx, &mut Exactly(count), Some(count))).await
+        poll_fn(move |cx| self.0.poll_read(cx, &mut Exactly(count), &mut Apart)).await
     }
 
     /// Everything up to `separator`, with it.
@@ -181,7 +209,37 @@ impl StreamReader {
     /// connection failed.
     pub async fn readuntil(&mut self, separator: &[u8]) -> Result<Vec<u8>, ReadError> {
         let mut until = Until(ReadUntil::new([separator]).map_err(ReadError::Separator)?);
-        poll_fn(|cx| self.0.poll_read(cx, &mut until, None)).await
+        poll_fn(|cx| self.0.poll_read(cx, &mut until, &mut Apart)).await
+    }
+
+    /// As [`readuntil`](Self::readuntil), and append what was read to `buffer`; tell its length, which is never 0. Where the
+    /// stream ends too early, what there was comes with the error, and `buffer` is as it was.
+    ///
+    /// **Cancel safety**: may be dropped at any time; nothing is taken from the stream then, nor appended.
+    ///
+    /// ```
+    /// # use std::{io, os::unix::net::UnixStream};
+    /// # velodrome::run(async {
+    /// # let (ours, theirs) = UnixStream::pair()?;
+    /// # let (mut reader, _writer) = velodrome::open_socket(ours)?;
+    /// velodrome::open_socket(theirs)?.1.write("key=value;");
+    /// let mut pair = Vec::new();
+    /// assert_eq!(reader.readuntil_into(b"=", &mut pair).await?, 4);
+    /// assert_eq!(reader.readuntil_into(b";", &mut pair).await?, 6);
+    /// assert_eq!(pair, b"key=value;");
+    /// # io::Result::Ok(()) })??;
+    /// # io::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`readuntil`](Self::readuntil).
+    pub async fn readuntil_into(
+        &mut self,
+        separator: &[u8],
+        buffer: &mut Vec<u8>,
+    ) -> Result<usize, ReadError> {
+        let mut until = Until(ReadUntil::new([separator]).map_err(ReadError::Separator)?);
+        poll_fn(|cx| self.0.poll_read(cx, &mut until, &mut Behind(buffer))).await
     }
 
     /// Whether the stream has ended and everything was read.

@@ -1,4 +1,4 @@
-//! What a read wants: how much of what has arrived, or is just arriving, is the answer.
+//! What a read wants: how much of what has arrived, or is just arriving, is the answer, and where it goes.
 
 use velodrome_engine::streams::read::{self, Read};
 use velodrome_engine::streams::{ByteBuffer, ReadUntil};
@@ -13,6 +13,10 @@ pub(super) trait Wanted {
     #[inline]
     fn is_nothing(&self) -> bool {
         false
+    }
+    /// How long the answer is to be, if that is a number.
+    fn expected(&self) -> Option<usize> {
+        None
     }
 }
 
@@ -52,6 +56,10 @@ impl Wanted for Exactly {
     fn is_nothing(&self) -> bool {
         self.0 == 0
     }
+
+    fn expected(&self) -> Option<usize> {
+        Some(self.0)
+    }
 }
 
 /// A line, or what is left at the end.
@@ -79,5 +87,50 @@ impl Wanted for Until {
 
     fn attempt(&mut self, kept: &mut ByteBuffer, limit: usize, ended: bool) -> Read {
         read::until(kept, &mut self.0, limit, ended)
+    }
+}
+
+/// Where the answer of a read goes.
+pub(super) trait Destination {
+    /// What the reader is told.
+    type Answer;
+    /// These bytes, which are on their way, are the answer.
+    fn copy(&mut self, answer: &[u8]) -> Self::Answer;
+    /// The first `count` bytes that are kept are the answer, and leave.
+    fn take(&mut self, kept: &mut ByteBuffer, count: usize) -> Self::Answer;
+}
+
+/// Into a vector of its own.
+pub(super) struct Apart;
+
+impl Destination for Apart {
+    type Answer = Vec<u8>;
+
+    #[inline]
+    fn copy(&mut self, answer: &[u8]) -> Vec<u8> {
+        answer.to_vec()
+    }
+
+    fn take(&mut self, kept: &mut ByteBuffer, count: usize) -> Vec<u8> {
+        kept.take(count)
+    }
+}
+
+/// Behind what the reader has already.
+pub(super) struct Behind<'a>(pub(super) &'a mut Vec<u8>);
+
+impl Destination for Behind<'_> {
+    type Answer = usize;
+
+    #[inline]
+    fn copy(&mut self, answer: &[u8]) -> usize {
+        self.0.extend_from_slice(answer);
+        answer.len()
+    }
+
+    fn take(&mut self, kept: &mut ByteBuffer, count: usize) -> usize {
+        let count = self.copy(&kept.as_slice()[..count.min(kept.len())]);
+        kept.consume(count);
+        count
     }
 }

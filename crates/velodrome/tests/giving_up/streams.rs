@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use velodrome::{StreamReader, StreamWriter, open_socket, sleep, spawn};
+use velodrome::{ReadError, StreamReader, StreamWriter, open_socket, sleep, spawn};
 
 use crate::chance::{Chance, give_up};
 
@@ -57,6 +57,35 @@ fn a_read_into_a_buffer_leaves_what_it_did_not_tell() {
 #[test]
 fn a_line_stays_until_it_is_whole() {
     give_up(async |chance| whole(chance, async |reader| reader.readline().await.unwrap()).await);
+}
+
+/// A reading that appends to a buffer, which is either as it was or has what the stream has not.
+async fn whole_in_buffer(
+    chance: &Chance,
+    reading: impl AsyncFnOnce(&mut StreamReader, &mut Vec<u8>) -> Result<usize, ReadError>,
+) {
+    let (mut reader, _writer) = fed(&["on", "e\ntw", "o\n", "three"]);
+    let mut all = Vec::new();
+    let count = chance.take(reading(&mut reader, &mut all)).await.unwrap_or(Ok(0)).unwrap();
+    assert_eq!(all.len(), count);
+    all.extend(reader.read_to_end().await.unwrap());
+    assert_eq!(all, b"one\ntwo\nthree");
+}
+
+/// `StreamReader::readline_into`
+#[test]
+fn a_line_is_appended_when_it_is_whole() {
+    give_up(async |chance| {
+        whole_in_buffer(chance, async |reader, buffer| reader.readline_into(buffer).await).await;
+    });
+}
+
+/// `StreamReader::readuntil_into`
+#[test]
+fn what_is_read_until_a_mark_is_appended_with_it() {
+    give_up(async |chance| {
+        whole_in_buffer(chance, async |reader, buffer| reader.readuntil_into(b"o\nt", buffer).await).await;
+    });
 }
 
 /// `StreamReader::readexactly`
