@@ -138,6 +138,7 @@ impl Hub {
     /// Whether a write made now had better wait for others. It joins those that wait. Otherwise not when it answers
     /// what has just arrived: no other callback runs before the answer is there, and to keep it would cost more than is
     /// gained. Nor when nothing else is due, or few write.
+    #[inline]
     #[must_use]
     pub fn expects_writes(&self) -> bool {
         if !self.gathers.get() {

@@ -58,6 +58,7 @@ impl StreamWriter {
     /// # io::Result::Ok(()) })??;
     /// # io::Result::Ok(())
     /// ```
+    #[inline]
     pub fn write(&self, data: impl AsRef<[u8]>) {
         let data = data.as_ref();
         let written = match self.0.plain() {

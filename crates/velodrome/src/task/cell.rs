@@ -207,6 +207,7 @@ impl TaskRef {
     }
 
     /// Its turn has come. The future is polled, or dropped if the task was cancelled.
+    #[inline]
     pub(crate) fn run(self) {
         let head = self.head();
         if !head.begin_turn() {
@@ -219,11 +220,22 @@ impl TaskRef {
         let cx = (!head.is_cancelled()).then_some(&mut cx);
         // SAFETY: the state is Running, by `begin_turn`.
         if unsafe { (head.vtable.step)(self.0, cx) }.is_ready() {
-            head.finish();
-            local::forget(&self);
+            self.finish();
         } else if head.end_turn() {
-            local::queue(self);
+            self.queue();
         }
+    }
+
+    // Out of line, and `queue` too: a turn that ends in waiting, as nearly all do, need then keep nothing for them.
+    #[inline(never)]
+    fn finish(self) {
+        self.head().finish();
+        local::forget(&self);
+    }
+
+    #[inline(never)]
+    fn queue(self) {
+        local::queue(self);
     }
 
     /// Cancel it now: the loop ends.
@@ -258,22 +270,32 @@ impl Clone for TaskRef {
 }
 
 impl Drop for TaskRef {
+    #[inline]
     fn drop(&mut self) {
-        let head = self.head();
-        head.local.set(head.local.get() - 1);
-        if head.local.get() == 0 {
-            // Late wakers find nothing to do.
-            head.state.set(State::Finished);
-            // SAFETY: this was the last TaskRef, so nobody else touches the stage.
-            unsafe { (head.vtable.empty)(self.0) };
-            let _ = caught(|| head.empty());
-            let merger = head.merger();
-            let wakers = head.shared.fetch_add(merger, Ordering::AcqRel).wrapping_add(merger);
-            if wakers == 0 {
-                // SAFETY: nobody has a count any more, here or elsewhere.
-                unsafe { (head.vtable.free)(self.0) };
-            }
+        let local = &self.head().local;
+        local.set(local.get() - 1);
+        if local.get() == 0 {
+            // SAFETY: this was the last TaskRef.
+            unsafe { let_go(self.0) };
         }
+    }
+}
+
+/// Nobody holds the task on its own thread any more.
+#[inline(never)]
+unsafe fn let_go(task: NonNull<Head>) {
+    // SAFETY: the caller had the last TaskRef, and `shared` keeps the memory until the sum below says that it may go.
+    let head = unsafe { task.as_ref() };
+    // Late wakers find nothing to do.
+    head.state.set(State::Finished);
+    // SAFETY: without a TaskRef nobody else touches the stage.
+    unsafe { (head.vtable.empty)(task) };
+    let _ = caught(|| head.empty());
+    let merger = head.merger();
+    let wakers = head.shared.fetch_add(merger, Ordering::AcqRel).wrapping_add(merger);
+    if wakers == 0 {
+        // SAFETY: nobody has a count any more, here or elsewhere.
+        unsafe { (head.vtable.free)(task) };
     }
 }
 

@@ -116,9 +116,14 @@ impl Stream {
 
     /// Whether a first write of `size` bytes had better wait for others, its own transport's or the loop's, and if so
     /// sees to its leaving.
+    #[inline]
     fn put_off(self: &Rc<Self>, size: usize) -> bool {
-        let waits = self.writes.before() > 1 || self.hub.expects_writes();
-        if !waits || size > self.gather_room() || !self.hub.in_batch() {
+        (self.writes.before() > 1 || self.hub.expects_writes()) && self.put_off_now(size)
+    }
+
+    #[inline(never)]
+    fn put_off_now(self: &Rc<Self>, size: usize) -> bool {
+        if size > self.gather_room() || !self.hub.in_batch() {
             return false;
         }
         if !self.deferred.replace(true) {
