@@ -115,7 +115,7 @@ build: need-python $(VERSIONS:%=.venv/%/.built)  ## the extension in release mod
 .PHONY: run
 run: need-python $(VENV)/.built  ## the echo servers of both faces, talked to by several clients at once
 	$(call say,The Rust example in release mode)
-	cargo build --release -p velodrome --example echo_server
+	cargo build --release -p velodrome --features portable --example echo_server
 	$(call say,The demonstration)
 	$(VENV)/bin/python tools/run_demo.py '$(TARGET)/release/examples/echo_server'
 
@@ -126,11 +126,12 @@ test: lint test-rust test-demo test-python  ## lint, then every test; PYTHON= fo
 test-rust:  ## engine, Rust face and the rules of the house, with no Python on PATH
 	$(call say,Rust without Python)
 	tools/without_python cargo test $(RUST_ONLY) --all-features
+	tools/without_python cargo test -p velodrome-engine --lib driver
 
 .PHONY: test-demo
 test-demo: need-python $(VENV)/.built
 	$(call say,The examples)
-	cargo build -p velodrome --examples
+	cargo build -p velodrome --features portable --examples
 	$(VENV)/bin/python tools/run_demo.py '$(TARGET)/debug/examples/echo_server'
 
 .PHONY: test-python

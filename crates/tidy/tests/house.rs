@@ -117,7 +117,7 @@ fn the_readme_says_what_the_rust_face_is_built_with() {
     let (readme, plain) = (read(built_with::README), tree(""));
     let always = built_with::crates(&plain);
     let mut findings = built_with::always(&readme, &always);
-    for feature in ["futures-io", "tokio", "hyper", "tls"] {
+    for feature in ["portable", "futures-io", "tokio", "hyper", "tls"] {
         let with = tree(feature);
         findings.extend(built_with::feature(&readme, feature, &(&built_with::crates(&with) - &always)));
     }

@@ -123,9 +123,11 @@ pub use velodrome_engine::clock::ManualClock;
 /// ```
 /// use velodrome::{Driver, DriverKind};
 ///
-/// let driver = Driver::with_kind(DriverKind::Portable)?;
-/// assert_eq!((driver.name(), driver.reason()), ("portable", "the program asked for it"));
-/// # std::io::Result::Ok(())
+/// // Where there is epoll, the other one comes with the feature `portable`.
+/// match Driver::with_kind(DriverKind::Portable) {
+///     Ok(driver) => assert_eq!((driver.name(), driver.reason()), ("portable", "the program asked for it")),
+///     Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::Unsupported),
+/// }
 /// ```
 pub use velodrome_engine::driver::Driver;
 /// The drivers that can be asked for, by [`Driver::with_kind`].

@@ -171,9 +171,10 @@ impl Builder {
     /// Use this driver.
     ///
     /// ```
-    /// use velodrome::{Builder, Driver, DriverKind};
+    /// use velodrome::{Builder, Driver};
     ///
-    /// let runtime = Builder::new().driver(Driver::with_kind(DriverKind::Portable)?).build()?;
+    /// // The platform's best, whatever the environment says.
+    /// let runtime = Builder::new().driver(Driver::new()?).build()?;
     /// # std::io::Result::Ok(())
     /// ```
     #[must_use]

@@ -14,7 +14,8 @@ const VARIABLE: &str = "VELODROME_DRIVER";
 pub enum DriverKind {
     /// Linux's own.
     Epoll,
-    /// What the platform has, through the `polling` crate.
+    /// What the platform has, through the `polling` crate. Where there is epoll it is not built in by itself: the feature
+    /// `portable` brings it.
     Portable,
 }
 

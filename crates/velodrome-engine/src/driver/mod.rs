@@ -56,6 +56,10 @@ mod epoll;
 #[path = "epoll_absent.rs"]
 mod epoll;
 mod fake;
+#[cfg(portable)]
+mod portable;
+#[cfg(not(portable))]
+#[path = "portable_absent.rs"]
 mod portable;
 
 pub use choice::{DriverKind, UnknownDriver};
@@ -105,13 +109,15 @@ impl Driver {
         Self::build(DriverKind::BEST, "the platform's best")
     }
 
-    /// The driver asked for; `Unsupported` where the platform does not have it.
+    /// The driver asked for; `Unsupported` where the platform does not have it, or it was not built in: the portable driver
+    /// is where there is no epoll, and elsewhere with the feature `portable`.
     pub fn with_kind(kind: DriverKind) -> io::Result<Self> {
         Self::build(kind, "the program asked for it")
     }
 
     /// The driver that the environment variable `VELODROME_DRIVER` names (`epoll`, `portable`), or the platform's
-    /// best where it is `auto`, empty or absent. Any other value is `InvalidInput`, in a sentence.
+    /// best where it is `auto`, empty or absent. Any other value is `InvalidInput`, in a sentence; one that is not to be
+    /// had here `Unsupported`, as in [`with_kind`](Self::with_kind).
     pub fn from_env() -> io::Result<Self> {
         match choice::from_environment()? {
             Some(kind) => Self::build(kind, "VELODROME_DRIVER asked for it"),

@@ -61,6 +61,7 @@ mod pidfd;
 #[path = "pidfd_absent.rs"]
 mod pidfd;
 
+#[cfg(portable)]
 pub(crate) mod poller;
 
 #[cfg(not(all(loom, test)))]
