@@ -5,9 +5,11 @@ mod support;
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use support::{half, kind, pair, quietly, really, settle};
+use support::{half, kind, pair, quietly, really, scripted, settle};
 use velodrome::{NoSeparator, Overrun, ReadError, StreamReader, open_socket, spawn, timeout, yield_now};
 
 /// More than a socket's buffers take, so that some of it stays with the writer.
@@ -177,6 +179,94 @@ fn lines_that_come_together_are_appended_one_by_one() {
         writer.write("ur\n");
         assert_eq!(reading.await.unwrap(), (b"one\nthree\nfour\n".to_vec(), vec![4, 6, 5]));
     });
+}
+
+/// What lines come in, by which a reader reads them into one vector: `(bytes, lines in them)`, each when the ones before
+/// were read. Gives how many receives that took.
+fn receives(room: usize, arrivals: &[(&[u8], usize)]) -> Vec<usize> {
+    let (runtime, hand, script) = scripted();
+    let (ours, _theirs) = UnixStream::pair().unwrap();
+    let fd = ours.as_raw_fd();
+    let reading = async {
+        let (mut reader, _writer) = open_socket(ours).unwrap();
+        let (mut line, mut receives) = (Vec::with_capacity(room), Vec::new());
+        for (bytes, lines) in arrivals {
+            let mut came: Vec<u8> = Vec::new();
+            // The reader waits when they come.
+            script.feed_at(hand.now() + 1000, fd, bytes);
+            for _ in 0..*lines {
+                line.clear();
+                reader.readline_into(&mut line).await.unwrap();
+                came.extend(&line);
+            }
+            assert!(came == *bytes);
+            receives.push(script.take_receives(fd));
+        }
+        receives
+    };
+    runtime.block_on(reading).unwrap()
+}
+
+#[test]
+fn lines_that_come_together_are_received_together() {
+    let (one, many) = (&b"line\n"[..], b"line\n".repeat(100));
+    assert_eq!(receives(64, &[(one, 1), (one, 1), (one, 1)]), [1, 1, 1]);
+    // After a line alone, room for one is filled first; then all come by one, and all that come afterwards do.
+    assert_eq!(receives(64, &[(one, 1), (one, 1), (&many, 100), (&many, 100), (one, 1)]), [1, 1, 2, 1, 1]);
+    // A vector that a line fills has lines behind it.
+    assert_eq!(receives(5, &[(one, 1), (&many, 100), (&many, 100)]), [1, 2, 1]);
+}
+
+#[test]
+fn a_line_for_which_there_was_no_room_comes_whole() {
+    let (short, long) = (&b"line\n"[..], [vec![b'x'; 1000], vec![b'\n']].concat());
+    assert_eq!(receives(16, &[(short, 1), (short, 1), (&long, 1), (&long, 1), (short, 1)]), [1, 1, 2, 1, 1]);
+}
+
+/// What is received straight into the vector, by way of the loop's buffer, or was kept, makes the same lines.
+#[test]
+fn lines_of_any_length_in_pieces_of_any_length_are_what_was_sent() {
+    let (runtime, _, script) = scripted();
+    let (ours, _theirs) = UnixStream::pair().unwrap();
+    let fd = ours.as_raw_fd();
+    let mut state = 1_u32;
+    // The multiplier and the sum of Numerical Recipes.
+    let mut below = |most: u32| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        ((state >> 8) % most) as usize
+    };
+    let lines: Vec<Vec<u8>> =
+        (0..2000).map(|n| [vec![n as u8 | 16; below(60)], vec![b'\n']].concat()).collect();
+    // Most lines are a piece, some are cut in two, some come together with the next.
+    let (mut piece, mut at) = (Vec::new(), 0);
+    for line in &lines {
+        let (head, tail) = line.split_at(if below(4) == 0 { below(line.len() as u32) } else { 0 });
+        for (part, ends) in [(head, true), (tail, below(4) > 0)] {
+            piece.extend(part);
+            if ends {
+                at += 1000;
+                script.feed_at(at, fd, &std::mem::take(&mut piece));
+            }
+        }
+    }
+    at += 1000;
+    script.feed_at(at, fd, &piece);
+    let reading = async {
+        let (mut reader, _writer) = open_socket(ours).unwrap();
+        let mut all = Vec::new();
+        for (n, line) in lines.iter().enumerate() {
+            let begin = all.len();
+            assert_eq!(reader.readline_into(&mut all).await.unwrap(), line.len());
+            assert!(all[begin..] == *line);
+            // Sometimes used again, sometimes appended to, sometimes without room.
+            match n % 7 {
+                0 => all.shrink_to_fit(),
+                1..5 => all.clear(),
+                _ => {}
+            }
+        }
+    };
+    runtime.block_on(reading).unwrap();
 }
 
 #[test]

@@ -119,8 +119,7 @@ impl Script {
         self.0.with(fd, |end| end.datagrams.push_back((data.to_vec(), sender)));
     }
 
-    /// How many times somebody tried to receive datagrams on `fd` since this was last asked: system calls, were there
-    /// a kernel.
+    /// How many times somebody tried to receive on `fd` since this was last asked: system calls, were there a kernel.
     pub fn take_receives(&self, fd: RawFd) -> usize {
         self.0.with(fd, |end| std::mem::take(&mut end.receives))
     }
@@ -206,6 +205,13 @@ impl Fake {
         self.0.at(fd, |end| end.take(buf))
     }
 
+    pub(super) fn recv_append(&self, fd: RawFd, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        let mut bytes = vec![0; buffer.capacity() - buffer.len()];
+        let count = self.recv(fd, &mut bytes)?;
+        buffer.extend_from_slice(&bytes[..count]);
+        Ok(count)
+    }
+
     pub(super) fn send(&self, fd: RawFd, buf: &[u8]) -> io::Result<usize> {
         self.0.at(fd, |end| end.put(buf))
     }
@@ -270,6 +276,10 @@ impl Fake {
 
     pub(super) fn read(&self, fd: RawFd, buf: &mut [u8]) -> io::Result<usize> {
         self.recv(fd, buf)
+    }
+
+    pub(super) fn read_append(&self, fd: RawFd, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        self.recv_append(fd, buffer)
     }
 
     pub(super) fn write(&self, fd: RawFd, buf: &[u8]) -> io::Result<usize> {
@@ -356,6 +366,7 @@ impl End {
     }
 
     fn take(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.receives += 1;
         self.fail()?;
         if self.incoming.is_empty() && !self.finished {
             return Err(Errno::WOULDBLOCK.into());

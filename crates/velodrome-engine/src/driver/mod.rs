@@ -185,6 +185,12 @@ impl Driver {
         transfer!(self, recv(fd, buf))
     }
 
+    /// Receives behind what is in a buffer already; see [`sys::recv_append`].
+    #[inline]
+    pub fn recv_append(&self, fd: RawFd, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        transfer!(self, recv_append(fd, buffer))
+    }
+
     /// Sends on a connected socket; see [`sys::send`].
     #[inline]
     pub fn send(&self, fd: RawFd, buf: &[u8]) -> io::Result<usize> {
@@ -228,6 +234,12 @@ impl Driver {
     #[inline]
     pub fn read(&self, fd: RawFd, buf: &mut [u8]) -> io::Result<usize> {
         transfer!(self, read(fd, buf))
+    }
+
+    /// Reads from a pipe behind what is in a buffer already; see [`sys::read_append`].
+    #[inline]
+    pub fn read_append(&self, fd: RawFd, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        transfer!(self, read_append(fd, buffer))
     }
 
     /// Writes to a pipe; see [`sys::write`].

@@ -85,7 +85,8 @@ pub use socket::{
     take_error,
 };
 pub use transfer::{
-    IOV_MAX, read, recv, recv_now, send, send_now, send_vectored, sendfile, write, write_vectored,
+    IOV_MAX, read, read_append, recv, recv_append, recv_now, send, send_now, send_vectored, sendfile, write,
+    write_vectored,
 };
 
 /// How a process ended.

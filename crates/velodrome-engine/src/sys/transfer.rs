@@ -4,6 +4,7 @@
 //! what to do about them is the transport's whole business.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
@@ -20,6 +21,17 @@ pub fn recv(fd: RawFd, buf: &mut [u8]) -> io::Result<usize> {
     let length = faults::length(buf.len());
     let buf = &mut buf[..length];
     retry(|| rustix::net::recv(fd, &mut *buf, RecvFlags::empty())).map(|(filled, _)| filled)
+}
+
+/// As [`recv`], behind what is in `buffer` already, and no more than it has room for as it is. 0 means the peer has
+/// finished, unless there is no room.
+#[inline]
+pub fn recv_append(fd: RawFd, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    let fd = lend(fd)?;
+    append(buffer, |spare| {
+        let received = rustix::net::recv(fd, spare, RecvFlags::empty());
+        received.map(|((filled, _), _)| filled.len())
+    })
 }
 
 /// As [`recv`], and never blocks, whatever mode the socket is in: a face's user may have left it blocking.
@@ -62,6 +74,28 @@ pub fn read(fd: RawFd, buf: &mut [u8]) -> io::Result<usize> {
     let length = faults::length(buf.len());
     let buf = &mut buf[..length];
     retry(|| rustix::io::read(fd, &mut *buf))
+}
+
+/// As [`read()`], behind what is in `buffer` already, and no more than it has room for as it is.
+#[inline]
+pub fn read_append(fd: RawFd, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    let fd = lend(fd)?;
+    append(buffer, |spare| rustix::io::read(fd, spare).map(|(filled, _)| filled.len()))
+}
+
+/// Lets `fill` write into the room of `buffer`, and say how much it wrote.
+#[inline]
+fn append(
+    buffer: &mut Vec<u8>,
+    mut fill: impl FnMut(&mut [MaybeUninit<u8>]) -> rustix::io::Result<usize>,
+) -> io::Result<usize> {
+    let spare = buffer.spare_capacity_mut();
+    let length = faults::length(spare.len());
+    let spare = &mut spare[..length];
+    let count = retry(|| fill(&mut *spare))?;
+    // SAFETY: `fill`, of which there are two above, gives the length of the part that rustix has seen the kernel write.
+    unsafe { buffer.set_len(buffer.len() + count) };
+    Ok(count)
 }
 
 /// Writes to a pipe or a terminal. Without readers this is `EPIPE`, provided that the process ignores SIGPIPE, as
@@ -107,6 +141,25 @@ mod tests {
         let mut buf = [0; 16];
         assert_eq!(recv(right.as_raw_fd(), &mut buf).unwrap(), 8);
         assert_eq!(&buf[..8], b"headbody");
+    }
+
+    #[test]
+    fn what_is_appended_fills_the_room_there_is() {
+        let (left, right) = sys::socketpair().unwrap();
+        let (reader, writer) = sys::pipe().unwrap();
+        send(left.as_raw_fd(), b"abcdef").unwrap();
+        write(writer.as_raw_fd(), b"ghi").unwrap();
+        let mut buffer = Vec::with_capacity(8);
+        buffer.extend(b"1234");
+        let room = buffer.capacity() - buffer.len();
+        let count = recv_append(right.as_raw_fd(), &mut buffer).unwrap();
+        assert_eq!((count, &*buffer), (room.min(6), &b"1234abcdef"[..4 + room.min(6)]));
+        buffer.reserve(16);
+        assert_eq!(recv_append(right.as_raw_fd(), &mut buffer).unwrap(), 6 - room.min(6));
+        assert_eq!(read_append(reader.as_raw_fd(), &mut buffer).unwrap(), 3);
+        assert_eq!(buffer, b"1234abcdefghi");
+        let error = recv_append(right.as_raw_fd(), &mut buffer).unwrap_err();
+        assert_eq!((error.kind(), buffer.len()), (io::ErrorKind::WouldBlock, 13));
     }
 
     #[test]

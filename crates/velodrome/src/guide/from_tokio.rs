@@ -49,7 +49,8 @@
 //! **Streams have a buffer.** A task that waits for bytes receives them by itself when they come, as in tokio: `read_into`
 //! into your buffer, the other reads into the loop's, from which the answer is copied; what comes behind the answer is
 //! kept for the next read. What nobody waits for the loop reads ahead, up to about twice the reader's limit (64 KiB unless
-//! set). That is what makes `readline` safe to give up, and a server's handler need no `BufReader`. What has been kept is
+//! set). That is what makes `readline` safe to give up, and a server's handler need no `BufReader`. `readline_into` appends to
+//! your vector, and where lines come one by one has the kernel write into it. What has been kept is
 //! copied once more when it is read; a [`Protocol`](crate::Protocol) sees the loop's own buffer, and a
 //! [`BufferedProtocol`](crate::BufferedProtocol) has the kernel write into yours.
 //!

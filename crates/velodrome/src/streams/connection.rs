@@ -107,24 +107,65 @@ impl Connection {
         wanted: &mut impl Wanted,
         to: &mut D,
     ) -> Poll<Result<D::Answer, ReadError>> {
-        if let Some(socket) = self.offered() {
-            let limit = self.inbound.limit();
-            let read = self.receive(socket, |bytes| {
-                let end = wanted.direct(bytes, limit);
-                (end.unwrap_or(0), end.map(|end| to.copy(&bytes[..end])))
-            });
-            if let Some(Some(answer)) = read {
-                if !self.inbound.is_empty() {
-                    self.keep_up();
-                }
-                return Poll::Ready(Ok(answer));
+        if let Some(socket) = self.offered()
+            && let Some(answer) = to.receive(self, socket, wanted)
+        {
+            if !self.inbound.is_empty() {
+                self.keep_up();
             }
+            return Poll::Ready(Ok(answer));
         }
         if self.inbound.starves() && !wanted.is_nothing() {
             self.wait(cx);
             return Poll::Pending;
         }
         self.poll_what_is_kept(cx, wanted, to)
+    }
+
+    /// Receive by way of the loop's buffer. The answer, if it begins what came, is copied; the rest is kept.
+    #[inline]
+    pub(super) fn receive_apart<D: Destination>(
+        &self,
+        socket: &Rc<Stream>,
+        wanted: &impl Wanted,
+        to: &mut D,
+    ) -> Option<D::Answer> {
+        let limit = self.inbound.limit();
+        let received = self.receive(socket, |bytes| {
+            let end = wanted.direct(bytes, limit);
+            self.inbound.note_alone(end == Some(bytes.len()));
+            (end.unwrap_or(0), end.map(|end| to.copy(&bytes[..end])))
+        });
+        received.flatten()
+    }
+
+    /// Receive straight to where the answer is to be, behind what is in `buffer` already; what is not the answer is taken
+    /// out again and kept. That spares copying where messages come one by one. Where they come together, one receive by way
+    /// of the loop's buffer, which is larger, brings more of them: so it is done if the last one came alone, and not again
+    /// after one that leaves no room, because more may lie behind it.
+    #[inline]
+    pub(super) fn receive_behind(
+        &self,
+        socket: &Rc<Stream>,
+        wanted: &impl Wanted,
+        buffer: &mut Vec<u8>,
+    ) -> Option<usize> {
+        let begin = buffer.len();
+        let end = begin + socket.receive_append(buffer);
+        let answer = wanted.direct(&buffer[begin..], self.inbound.limit());
+        let taken = begin + answer.unwrap_or(0);
+        self.inbound.note_alone(taken == end && end < buffer.capacity());
+        if taken < end {
+            self.inbound.feed(&buffer[taken..]);
+            buffer.truncate(taken);
+        }
+        answer
+    }
+
+    /// Whether a message that is on its way may be received to where it is to be.
+    #[inline]
+    pub(super) fn expects_one(&self) -> bool {
+        self.inbound.is_alone()
     }
 
     #[inline(never)]

@@ -27,6 +27,8 @@ pub(super) struct Inbound {
     starving: Cell<bool>,
     /// The transport was told to pause.
     paused: Cell<bool>,
+    /// What was received last was one message, whole, and nothing behind it. So the next one will be.
+    alone: Cell<bool>,
     /// Made for who waits for a layer, or for what a reader of the socket cannot be told by that.
     waiter: OnceCell<Box<Waiter>>,
 }
@@ -40,6 +42,7 @@ impl Default for Inbound {
             error: OnceCell::new(),
             starving: Cell::new(false),
             paused: Cell::new(false),
+            alone: Cell::new(false),
             waiter: OnceCell::new(),
         }
     }
@@ -73,6 +76,17 @@ impl Inbound {
 
     pub(super) fn limit(&self) -> usize {
         self.limit.get()
+    }
+
+    /// Whether one message came last, alone.
+    #[inline]
+    pub(super) fn is_alone(&self) -> bool {
+        self.alone.get()
+    }
+
+    #[inline]
+    pub(super) fn note_alone(&self, alone: bool) {
+        self.alone.set(alone);
     }
 
     /// Be woken when there is more to read.

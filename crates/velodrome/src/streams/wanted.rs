@@ -1,7 +1,12 @@
 //! What a read wants: how much of what has arrived, or is just arriving, is the answer, and where it goes.
 
+use std::rc::Rc;
+
 use velodrome_engine::streams::read::{self, Read};
 use velodrome_engine::streams::{ByteBuffer, ReadUntil};
+use velodrome_engine::transport::stream::Stream;
+
+use super::connection::Connection;
 
 /// One read, from its first attempt to its answer.
 pub(super) trait Wanted {
@@ -94,6 +99,19 @@ impl Wanted for Until {
 pub(super) trait Destination {
     /// What the reader is told.
     type Answer;
+    /// Receive what the socket has. The answer, if it begins with all of it.
+    #[inline]
+    fn receive(
+        &mut self,
+        connection: &Connection,
+        socket: &Rc<Stream>,
+        wanted: &impl Wanted,
+    ) -> Option<Self::Answer>
+    where
+        Self: Sized,
+    {
+        connection.receive_apart(socket, wanted, self)
+    }
     /// These bytes, which are on their way, are the answer.
     fn copy(&mut self, answer: &[u8]) -> Self::Answer;
     /// The first `count` bytes that are kept are the answer, and leave.
@@ -123,7 +141,22 @@ impl Destination for Behind<'_> {
     type Answer = usize;
 
     #[inline]
+    fn receive(
+        &mut self,
+        connection: &Connection,
+        socket: &Rc<Stream>,
+        wanted: &impl Wanted,
+    ) -> Option<usize> {
+        if connection.expects_one() && self.0.len() < self.0.capacity() {
+            return connection.receive_behind(socket, wanted, self.0);
+        }
+        connection.receive_apart(socket, wanted, self)
+    }
+
+    #[inline]
     fn copy(&mut self, answer: &[u8]) -> usize {
+        // Room for a byte more: a message that fills a vector to the brim may be followed by others.
+        self.0.reserve(answer.len() + 1);
         self.0.extend_from_slice(answer);
         answer.len()
     }

@@ -10,13 +10,21 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::Duration;
 
-use velodrome::{Builder, Clock, Driver, ManualClock, Runtime, StreamReader, StreamWriter, open_socket};
+use velodrome::{
+    Builder, Clock, Driver, ManualClock, Runtime, Script, StreamReader, StreamWriter, open_socket,
+};
 
 /// A loop without a kernel, whose clock moves when it waits; waiting for nothing at all is an error.
 pub(crate) fn unreal() -> (Runtime, ManualClock) {
+    let (runtime, hand, _script) = scripted();
+    (runtime, hand)
+}
+
+/// The same, and the script that says what comes.
+pub(crate) fn scripted() -> (Runtime, ManualClock, Script) {
     let (clock, hand) = Clock::manual();
-    let (driver, _script) = Driver::fake(hand.clone());
-    (Builder::new().driver(driver).clock(clock).build().unwrap(), hand)
+    let (driver, script) = Driver::fake(hand.clone());
+    (Builder::new().driver(driver).clock(clock).build().unwrap(), hand, script)
 }
 
 /// Runs `future` without a kernel.

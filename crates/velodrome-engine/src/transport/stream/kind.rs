@@ -28,6 +28,14 @@ impl Stream {
     }
 
     #[inline]
+    pub(super) fn recv_append(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        match self.kind {
+            Kind::Socket => self.driver().recv_append(self.fd, buffer),
+            _ => self.driver().read_append(self.fd, buffer),
+        }
+    }
+
+    #[inline]
     pub(super) fn send(&self, data: &[u8]) -> io::Result<usize> {
         match self.kind {
             Kind::Socket => self.driver().send(self.fd, data),

@@ -406,7 +406,21 @@ impl Stream {
         if buffer.is_empty() || !self.reading.get() {
             return 0;
         }
-        match self.recv(buffer) {
+        self.came(self.recv(buffer))
+    }
+
+    /// As [`Self::receive`], behind what is in `buffer` already, and no more than it has room for as it is.
+    #[inline]
+    pub fn receive_append(self: &Rc<Self>, buffer: &mut Vec<u8>) -> usize {
+        if buffer.len() == buffer.capacity() || !self.reading.get() {
+            return 0;
+        }
+        self.came(self.recv_append(buffer))
+    }
+
+    #[inline]
+    fn came(self: &Rc<Self>, received: io::Result<usize>) -> usize {
+        match received {
             Ok(count) if count > 0 => count,
             other => {
                 self.received(Received::from_io(other));

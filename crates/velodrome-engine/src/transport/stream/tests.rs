@@ -44,9 +44,14 @@ fn what_had_come_may_be_received_until_the_descriptor_is_gone() {
     world.script.feed(FD, b"late");
     stream.close();
     assert_eq!((stream.receive(&mut buffer), &buffer[..4]), (4, &b"late"[..]));
+    world.script.feed(FD, b"later");
+    let mut behind = Vec::with_capacity(16);
+    behind.extend(buffer.iter().take(4));
+    assert_eq!((stream.receive_append(&mut behind), &*behind), (5, &b"latelater"[..]));
     world.settle();
     world.script.feed(FD, b"a stranger's");
-    assert_eq!(stream.receive(&mut buffer), 0);
+    assert_eq!((stream.receive(&mut buffer), stream.receive_append(&mut behind)), (0, 0));
+    assert_eq!(stream.receive_append(&mut Vec::new()), 0, "where there is no room, nothing comes");
     assert_eq!(told.log.take(), ["losing by Caller", "lost"]);
 }
 
