@@ -36,6 +36,8 @@ pub struct Hub {
     in_batch: Cell<bool>,
     /// A transport is telling its protocol what the kernel said.
     in_event: Cell<bool>,
+    /// What was put off is not to be done: another process does it.
+    forgets: Cell<bool>,
     /// Set by a face that lends what it writes.
     gathers: Cell<bool>,
     closed: Cell<bool>,
@@ -56,6 +58,7 @@ impl Hub {
             turn: Cell::new(0),
             in_batch: Cell::new(false),
             in_event: Cell::new(false),
+            forgets: Cell::new(false),
             gathers: Cell::new(false),
             closed: Cell::new(false),
         })
@@ -172,9 +175,16 @@ impl Hub {
         if self.ready.take_leave() { Flow::Leave } else { flow }
     }
 
-    /// Drop what was put off: in the child of a fork it is the parent's.
+    /// Let go what was put off without doing it: in the child of a fork it is the parent's.
     pub fn forget_put_off(&self) {
-        drop(self.put_off.take());
+        self.forgets.set(true);
+        self.end_turn();
+        self.forgets.set(false);
+    }
+
+    /// Whether what was put off, and runs now, is only to be forgotten.
+    pub(crate) fn forgets(&self) -> bool {
+        self.forgets.get()
     }
 
     /// Let go what was put off. A turn that begins within another, or after a switch out of one, may find something, and

@@ -5,6 +5,7 @@
 //! bounded twice: by company, and by what the last wait cost.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 
 use crate::ready::{Runnable, Visitor};
 
@@ -51,7 +52,7 @@ impl PerTurn {
 /// The list of what is put off.
 #[derive(Debug, Default)]
 pub(crate) struct PuttingOff {
-    list: RefCell<Vec<Runnable>>,
+    list: RefCell<VecDeque<Runnable>>,
     /// When the first of them was put off.
     since: Cell<u64>,
     /// How many are still to go without.
@@ -85,29 +86,34 @@ impl PuttingOff {
         if list.is_empty() {
             self.since.set(now());
         }
-        list.push(runnable);
+        list.push_back(runnable);
         list.len() < COMPANY && self.may_wait()
     }
 
-    /// Run what was put off; what that puts off in its turn waits for the next time.
+    /// Run what was put off; what that puts off in its turn waits for the next time. Each is taken out when it runs: a
+    /// turn within what runs finds the others, and so does the child if it forks.
     pub(crate) fn run(&self, now: impl FnOnce() -> u64) {
-        if self.list.borrow().is_empty() {
+        let due = self.list.borrow().len();
+        if due == 0 {
             return;
         }
-        let mut due = self.list.take();
-        if now().saturating_sub(self.since.get()) > LONG * due.len() as u64 {
+        let now = now();
+        if now.saturating_sub(self.since.get()) > LONG * due as u64 {
             self.wary.set(WARY);
         }
-        due.drain(..).for_each(Runnable::run);
-        let mut list = self.list.borrow_mut();
-        if list.is_empty() {
-            // Keeps the vector's memory: a busy server puts off in every turn.
-            *list = due;
+        for _ in 0..due {
+            let Some(next) = self.next() else { break };
+            next.run();
         }
+        self.since.set(now);
+    }
+
+    fn next(&self) -> Option<Runnable> {
+        self.list.borrow_mut().pop_front()
     }
 
     /// Take everything out, for the caller to drop.
-    pub(crate) fn take(&self) -> Vec<Runnable> {
+    pub(crate) fn take(&self) -> VecDeque<Runnable> {
         self.list.take()
     }
 

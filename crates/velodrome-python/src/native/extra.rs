@@ -1,6 +1,9 @@
 //! What is known about a transport's connection: addresses, the socket object, `get_extra_info`, `repr`.
 
+use std::rc::Rc;
+
 use velodrome_engine::sys;
+use velodrome_engine::transport::stream::Stream;
 
 use super::addresses;
 use super::transport::Transport;
@@ -70,16 +73,23 @@ fn detach(this: This<'_, Transport>, socket: &Obj) -> Result<Ref> {
     Ok(number)
 }
 
-/// `_sock`: None once closed, as asyncio has it.
-pub(super) fn get_sock(this: This<'_, Transport>) -> Result<Ref> {
+/// The stream, for who is handed its descriptor, and may send by it, or shut it down: what was written before goes first.
+fn handing_out<'a>(this: This<'a, Transport>) -> Result<&'a Rc<Stream>> {
     let stream = this.stream()?;
     stream.flush_gathered();
-    if stream.is_closed() { Ok(none()) } else { socket(this) }
+    Ok(stream)
+}
+
+/// `_sock`: None once closed, as asyncio has it.
+pub(super) fn get_sock(this: This<'_, Transport>) -> Result<Ref> {
+    if handing_out(this)?.is_closed() { Ok(none()) } else { socket(this) }
+}
+
+pub(super) fn get_sock_fd(this: This<'_, Transport>) -> Result<Ref> {
+    long(i64::from(handing_out(this)?.fd()))
 }
 
 fn public_socket(this: This<'_, Transport>) -> Result<Ref> {
-    // Who takes it may send, or shut it down: what was written before goes first.
-    this.stream()?.flush_gathered();
     if let Some(found) = this.public_socket.get() {
         return Ok(found);
     }
@@ -107,6 +117,9 @@ pub(super) fn get_extra_info(this: This<'_, Transport>, args: Args<'_>) -> Resul
     static DEFAULT: Name = Name::new("default");
     let [name, default] = args.parse("get_extra_info", [NAME.get()?, DEFAULT.get()?])?;
     let Some(name) = name else { return args.required(0, "get_extra_info", "name").map(Obj::to_ref) };
+    if text(name) == Some("socket") {
+        handing_out(this)?;
+    }
     if let Some(extra) = this.extra.get()
         && let Some(found) = dict_get(&extra, name)?
     {
@@ -124,6 +137,7 @@ pub(super) fn get_extra_info(this: This<'_, Transport>, args: Args<'_>) -> Resul
 
 /// `_extra`, complete: libraries read and write it.
 pub(super) fn get_extra(this: This<'_, Transport>) -> Result<Ref> {
+    handing_out(this)?;
     let extra = match this.extra.get() {
         Some(extra) => extra,
         None => dict()?,

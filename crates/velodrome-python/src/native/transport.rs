@@ -438,7 +438,7 @@ impl Native for Transport {
             GetSet::both::<Self, _, _>(c"_extra", extra::get_extra, extra::set_extra),
             GetSet::get::<Self, _>(c"_sock", extra::get_sock),
             GetSet::get::<Self, _>(c"_read_ready_cb", get_reading_callback),
-            GetSet::get::<Self, _>(c"_sock_fd", |this| long(i64::from(this.stream()?.fd()))),
+            GetSet::get::<Self, _>(c"_sock_fd", extra::get_sock_fd),
             GetSet::both::<Self, _, _>(c"_protocol", get_protocol, |this, it| this.set_protocol(it)),
             GetSet::get::<Self, _>(c"_loop", |this| Ok(this.event_loop.get_or_none())),
             GetSet::get::<Self, _>(c"_server", |this| Ok(this.server.get_or_none())),

@@ -232,8 +232,12 @@ impl Stream {
 
     pub(super) fn flush_at_turn_end(self: &Rc<Self>) {
         if self.deferred.get() && self.lost.get() == 0 && self.buffered() > 0 {
-            self.flush();
-            self.pause_if_due();
+            if self.hub.forgets() {
+                drop(self.queue.clear());
+            } else {
+                self.flush();
+                self.pause_if_due();
+            }
         }
         self.deferred.set(false);
     }

@@ -398,3 +398,42 @@ fn a_turn_within_a_turn_does_not_sleep_on_what_was_put_off() {
     world.turn();
     assert_eq!(log.take(), ["1"]);
 }
+
+#[test]
+fn a_turn_within_what_was_put_off_does_not_sleep_on_the_rest_of_it() {
+    let (world, log) = (Rc::new(World::new()), Log::default());
+    busy(&world);
+    let ((first, told), (second, _told)) = (Recorder::over(&world, FD), Recorder::over(&world, FD + 1));
+    let (inner, seen) = (Rc::clone(&world), log.clone());
+    told.react(move |event, _| {
+        if event.starts_with("failed") {
+            let _ = inner.engine.timeout(0);
+            seen.add(inner.script.take_sends(FD + 1));
+        }
+    });
+    first.pause_reading();
+    world.script.fail(FD, EPIPE);
+    writes(&world, &first, b"x");
+    writes(&world, &second, b"x");
+    world.soon(|| ());
+    world.turn();
+    assert_eq!(log.take(), ["1"]);
+}
+
+#[test]
+fn what_is_forgotten_is_never_sent() {
+    let world = World::new();
+    let (stream, _told) = Recorder::over(&world, FD);
+    teach(&world, &stream);
+    twice(&world, &stream);
+    let (hub, forgetting) = (Rc::clone(world.hub()), Rc::clone(&stream));
+    world.soon(move || {
+        hub.forget_put_off();
+        write(&forgetting, b"after ");
+        forgetting.flush_gathered();
+    });
+    world.turn();
+    twice(&world, &stream);
+    world.turn();
+    assert_eq!((sent(&world), stream.buffered()), ("after head body ".into(), 0));
+}
