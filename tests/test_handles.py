@@ -440,12 +440,15 @@ class TestKept:
     def test_what_is_put_in_through_the_base_class_is_no_argument(self, loop, method, name, errors):
         """asyncio's descriptors reach what lies over its slots, so also where an argument would be."""
 
+        loops = []
+
         def begin(note):
             for _ in range(4):
                 vars(asyncio.Handle)[name].__set__(schedule(loop, method, note), contextvars.Context())
-                assert schedule(loop, method, note)._loop is loop
+                loops.append(schedule(loop, method, note)._loop)
 
         assert set(ran(loop, begin)) <= {()}
+        assert loops == [loop] * 4, "it is not used again"
         errors.take()
 
     def test_run_by_hand(self, loop, method):
