@@ -9,6 +9,7 @@ import contextvars
 import gc
 import logging
 import random
+import sys
 import threading
 import weakref
 
@@ -450,6 +451,74 @@ class TestKept:
         assert set(ran(loop, begin)) <= {()}
         assert loops == [loop] * 4, "it is not used again"
         errors.take()
+
+    @pytest.mark.velodrome_only
+    def test_by_who_asks_the_collector_what_the_loop_holds(self, loop, method):
+        kept, blank = {}, []
+
+        def begin(note):
+            for number in range(10):
+                schedule(loop, method, note, number)
+                if number % 2 == 0:
+                    held = [thing for thing in gc.get_referents(loop) if isinstance(thing, asyncio.Handle)]
+                    kept.update((handle._args, handle) for handle in held if handle._callback is note)
+                    blank.extend(handle for handle in held if handle._loop and not handle._callback)
+
+        assert ran(loop, begin) == [(number,) for number in range(10)]
+        assert not blank
+        assert set(kept) >= {(number,) for number in range(0, 10, 2)}
+        assert all(handle._args == arguments for arguments, handle in kept.items())
+
+    @pytest.mark.skipif(sys.version_info < (3, 13), reason="f_locals was a copy")
+    def test_on_the_stack_alone(self, loop, method):
+        """From 3.14 on a variable has no count there of its own; here it is overwritten meanwhile."""
+        passed = []
+
+        def overwrite():
+            sys._getframe(1).f_locals["handle"] = None
+            schedule(loop, method, note, "another")
+
+        def begin():
+            for number in range(10):
+                handle = schedule(loop, method, note, number)
+                passed.append((handle, overwrite()))
+                assert handle is None
+
+        def note(what):
+            seen.append(what)
+
+        seen = []
+        in_a_run(loop, begin)
+        assert seen == [what for number in range(10) for what in (number, "another")]
+        assert [handle._args for handle, _ in passed] == [(number,) for number in range(10)]
+
+    @pytest.mark.parametrize("watch", [sys.setprofile, sys.settrace])
+    def test_by_who_watches_the_calls(self, loop, method, watch):
+        """What a profiler schedules while a handle is being returned does not take that handle."""
+        busy, kept, seen = [], [], []
+
+        def watcher(frame, event, argument):
+            if not busy and frame.f_code.co_filename == __file__:
+                busy.append(1)
+                schedule(loop, method, seen.append, "watcher")
+                busy.pop()
+            return watcher
+
+        def begin():
+            before = sys.getprofile(), sys.gettrace()
+            watch(watcher)
+            try:
+                for number in range(10):
+                    kept.append(schedule(loop, method, seen.append, number))
+                    schedule(loop, method, seen.append, number + 0.5)
+            finally:
+                sys.setprofile(before[0])
+                sys.settrace(before[1])
+
+        in_a_run(loop, begin)
+        assert [what for what in seen if what != "watcher"] == [number / 2 for number in range(20)]
+        assert [handle._args for handle in kept] == [(number,) for number in range(10)]
+        assert seen.count("watcher") > 20
 
     def test_run_by_hand(self, loop, method):
         def begin(note):

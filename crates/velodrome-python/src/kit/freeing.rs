@@ -112,11 +112,15 @@ unsafe fn has_weak_references(object: *mut ffi::PyObject) -> bool {
 }
 
 /// Whether nobody but the owner of one reference can reach an object: not by a reference, not by a weak one, and not
-/// through the collector.
+/// through the collector. Never on a free-threaded build, where a count of one says less.
+///
+/// Elsewhere one is one, also since Python 3.14 has variables on its stack without a count of their own: the variable has
+/// one for as long, and if it is written to meanwhile (`f_locals`), its frame keeps that.
 pub(super) fn is_unreachable_but_for_one(object: &Obj) -> bool {
     // SAFETY: alive.
     unsafe {
-        object.count() == 1
+        !cfg!(Py_GIL_DISABLED)
+            && object.count() == 1
             && !has_weak_references(object.as_ptr())
             && ffi::PyObject_GC_IsTracked(object.as_ptr()) == 0
     }
