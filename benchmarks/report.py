@@ -95,12 +95,24 @@ def misses(results: dict, one: Line) -> list[str]:
     missed = []
     if one.ratio is not None and _worse(one.ratio, row.target.total, one.higher_is_better):
         missed.append(f"{row.target.total:.2f}")
-    user = line(USER, row.name, measured).ratio
+    user, what = user_ratio(row, measured)
     if row.target.user is not None and user is not None and user > row.target.user:
-        missed.append(f"user {user:.2f} > {row.target.user:.2f}")
+        missed.append(f"{what} {user:.2f} > {row.target.user:.2f}")
     if row.target.no_more_calls_than_floor and _more_calls(measured):
         missed.append("calls > floor")
     return missed
+
+
+def user_ratio(row: Row, measured: dict) -> tuple[float | None, str]:
+    """How we stand by the user part, and what that was taken from.
+
+    By its instructions where they were counted: a kernel that samples at ticks finds a server of one connection in user
+    space ten times in a round.
+    """
+    counted = line(INSTRUCTIONS, row.name, measured).ratio
+    if counted is not None:
+        return counted, "user instructions"
+    return line(USER, row.name, measured).ratio, "user"
 
 
 def _worse(ratio: float, target: float, higher_is_better: bool) -> bool:
