@@ -60,7 +60,7 @@
 //! | `loop.connect_read_pipe`, `connect_write_pipe` | [`open_read_pipe`], [`open_write_pipe`] |
 //! | `asyncio.create_subprocess_exec(…)` | [`create_subprocess`]`(&mut Command::new(…))` |
 //! | `loop.add_signal_handler(number, …)` | [`signals::signal`]`(number)?.recv().await` |
-//! | `loop.sendfile(transport, file)` | [`StreamWriter::sendfile`]`(&file, 0, None)` |
+//! | `loop.sendfile(transport, file)` | [`StreamWriter::sendfile`]`(&file, 0, None)`, [`Transport::sendfile`] |
 //! | `loop.getaddrinfo(host, port)` | [`getaddrinfo`]`(host, port)`, [`LookupOptions`] |
 //! | `loop.set_exception_handler(report)` | [`Builder::on_error`] |
 
@@ -82,6 +82,7 @@ mod net;
 mod process;
 mod protocol;
 mod runtime;
+mod sendfile;
 pub mod signals;
 mod streams;
 pub mod sync;

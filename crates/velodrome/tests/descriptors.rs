@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -11,7 +11,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use support::{kind, pair, really, settle};
-use velodrome::{AsyncFd, spawn, timeout};
+use velodrome::sync::Queue;
+use velodrome::{
+    AsyncFd, Protocol, StreamReader, StreamWriter, Transport, create_connection, spawn, start_server, timeout,
+};
 
 fn ends() -> (AsyncFd<UnixStream>, UnixStream) {
     let (left, right) = UnixStream::pair().unwrap();
@@ -171,5 +174,70 @@ fn a_file_to_nobody_is_an_error() {
         settle().await;
         let file = file("nobody", &[0; 100_000]);
         assert!(writer.sendfile(&file, 0, None).await.is_err());
+    });
+}
+
+/// Keeps what arrives.
+#[derive(Default)]
+struct Collect(Rc<RefCell<Vec<u8>>>);
+
+impl Protocol for Collect {
+    fn data_received(&mut self, data: &[u8]) {
+        self.0.borrow_mut().extend_from_slice(data);
+    }
+}
+
+/// A transport, and the reader at its other end with its writer.
+async fn transport() -> (Transport, (StreamReader, StreamWriter)) {
+    let accepted = Rc::new(Queue::new(0));
+    let keep = Rc::clone(&accepted);
+    let accept = move |reader, writer| {
+        keep.put_nowait((reader, writer)).unwrap();
+        async {}
+    };
+    let server = start_server(accept, "127.0.0.1", 0).await.unwrap();
+    let port = server.local_addr().unwrap().port();
+    let (transport, _) = create_connection(Collect::default, "127.0.0.1", port).await.unwrap();
+    (transport, accepted.get().await.unwrap())
+}
+
+#[test]
+fn a_file_goes_by_a_transport_as_by_a_writer() {
+    really(async {
+        let (transport, (mut reader, _writer)) = transport().await;
+        let content: Vec<u8> = (0..8_000_000u32).map(|n| (n % 251) as u8).collect();
+        let file = file("transport", &content);
+        // More than leaves at once, so that the file has to wait for it.
+        transport.write(&content);
+        assert!(transport.write_buffer_size() > 0);
+        let sends = transport.clone();
+        let sending = spawn(async move {
+            let all = sends.sendfile(&file, 0, None).await?;
+            Ok::<_, io::Error>((all, sends.sendfile(&file, 4, Some(2)).await?))
+        });
+        assert!(reader.readexactly(content.len()).await.unwrap() == content);
+        settle().await;
+        assert!(!sending.is_finished(), "nobody has read it");
+        assert!(reader.readexactly(content.len()).await.unwrap() == content);
+        assert_eq!(reader.readexactly(2).await.unwrap(), content[4..6]);
+        assert_eq!(sending.await.unwrap().unwrap(), (8_000_000, 2));
+        transport.write("tail");
+        assert_eq!(reader.readexactly(4).await.unwrap(), b"tail");
+    });
+}
+
+#[test]
+fn a_file_by_a_transport_that_is_over_is_an_error() {
+    really(async {
+        let (transport, _theirs) = transport().await;
+        let file = file("over", b"nothing");
+        transport.write(vec![0; 10_000_000]);
+        let sends = transport.clone();
+        let sending = spawn(async move { (sends.sendfile(&file, 0, None).await, file) });
+        settle().await;
+        transport.abort();
+        let (sent, file) = sending.await.unwrap();
+        assert_eq!(kind(sent), Some(io::ErrorKind::ConnectionReset), "it waited for what was written");
+        assert_eq!(kind(transport.sendfile(&file, 0, None).await), Some(io::ErrorKind::ConnectionReset));
     });
 }

@@ -442,3 +442,36 @@ fn a_connection_that_is_closed_in_the_handshake_says_so() {
         assert!(error.to_string().contains("closed during the TLS handshake"), "{error}");
     });
 }
+
+#[test]
+fn a_file_is_encrypted_for_either_end() {
+    really(async {
+        let content: Vec<u8> = (0..300_000u32).map(|n| (n % 251) as u8).collect();
+        let path = std::env::temp_dir().join(format!("velodrome-{}-tls-file", std::process::id()));
+        std::fs::write(&path, &content).unwrap();
+        let file = std::fs::File::open(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let received = Rc::new(RefCell::new(Vec::new()));
+        let keeps = Rc::clone(&received);
+        let keep = move |mut reader: StreamReader, writer: StreamWriter| {
+            let keeps = Rc::clone(&keeps);
+            async move {
+                let all = reader.readexactly(300_000).await.unwrap();
+                keeps.borrow_mut().push(all);
+                drop(writer);
+            }
+        };
+        let server = start_tls_server(keep, HOST, 0, server_config()).await.unwrap();
+        let port = server.local_addr().unwrap().port();
+        let (_reader, writer) = open_tls_connection("localhost", port, client_config(true)).await.unwrap();
+        assert_eq!(writer.sendfile(&file, 0, None).await.unwrap(), 300_000);
+        let tells = || Tells(Log::default(), None);
+        let connecting = create_tls_connection(tells, "localhost", port, client_config(true));
+        let (transport, _) = connecting.await.unwrap();
+        assert_eq!(transport.sendfile(&file, 0, None).await.unwrap(), 300_000);
+        while received.borrow().len() < 2 {
+            settle().await;
+        }
+        assert!(received.take().iter().all(|received| *received == content));
+    });
+}

@@ -32,7 +32,7 @@
 //! | `DatagramProtocol`, `create_datagram_endpoint` | [`DatagramProtocol`](crate::DatagramProtocol), [`create_datagram_endpoint`](crate::create_datagram_endpoint) | |
 //! | `loop.add_reader(fd, callback)` | [`AsyncFd`](crate::AsyncFd)`::new(fd)?.readable().await` | |
 //! | `loop.getaddrinfo` | [`getaddrinfo`](crate::getaddrinfo) | `family`, `type`, `proto`, `flags`: [`LookupOptions`](crate::LookupOptions) |
-//! | `loop.sendfile` | [`StreamWriter::sendfile`](crate::StreamWriter::sendfile) | |
+//! | `loop.sendfile` | [`StreamWriter::sendfile`](crate::StreamWriter::sendfile), [`Transport::sendfile`](crate::Transport::sendfile) | |
 //! | `create_subprocess_exec` | [`create_subprocess`](crate::create_subprocess)`(&mut Command::new(…))` | the standard library's `Command` says all the rest |
 //! | `loop.add_signal_handler` | [`signal`](crate::signals::signal), [`ctrl_c`](crate::signals::ctrl_c) | in any loop, any thread |
 //! | `ssl=context`, `writer.start_tls` | feature `tls`: `velodrome::tls` | rustls, not OpenSSL |

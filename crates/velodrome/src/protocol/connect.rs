@@ -310,10 +310,10 @@ async fn made<P: AnyProtocol<K>, K: 'static>(
     socket: OwnedFd,
     peer: Peer,
 ) -> io::Result<(Transport, ProtocolRef<P>)> {
-    let (stream, host) = open(local, protocol, socket, peer.clone(), None)?;
+    let (stream, host) = open(local, protocol, socket, peer, None)?;
     let opening = Opening(Some(stream));
     poll_fn(|cx| host.poll_made(cx)).await;
-    let transport = opening.keep().map(|stream| Transport::new(stream, Rc::new(peer)));
+    let transport = opening.keep().map(|stream| host.transport(stream));
     let transport = transport
         .ok_or_else(|| advice::unforeseen(io::ErrorKind::NotConnected, "a connection was opened twice"))?;
     Ok((transport, ProtocolRef::new(host)))

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use velodrome_engine::sys::Peer;
 use velodrome_engine::transport::{Protocol as EngineProtocol, Received, Recv};
 
+use super::far_end::FarEnd;
 use super::kinds::AnyProtocol;
 use super::lender::{Called, Lender};
 use super::transport::Transport;
@@ -25,7 +26,7 @@ pub(super) struct Host<P, K> {
     lender: Lender<P>,
     /// None once the connection is lost. Until then the two hold each other.
     channel: RefCell<Option<Rc<dyn Channel>>>,
-    peer: Rc<Peer>,
+    far_end: Rc<FarEnd>,
     made: Cell<bool>,
     /// Who waits until it is.
     waiter: Waiter,
@@ -43,7 +44,7 @@ impl<P: AnyProtocol<K>, K: 'static> Host<P, K> {
                 local: Rc::downgrade(local),
                 lender: Lender::new(protocol),
                 channel: RefCell::default(),
-                peer: Rc::new(peer),
+                far_end: FarEnd::new(peer),
                 made: Cell::new(false),
                 waiter: Waiter::default(),
                 client: Cell::new(client),
@@ -63,6 +64,11 @@ impl<P: AnyProtocol<K>, K: 'static> Host<P, K> {
         }
         self.waiter.wait(cx);
         Poll::Pending
+    }
+
+    /// A handle on the connection that `channel` carries.
+    pub(super) fn transport(&self, channel: Rc<dyn Channel>) -> Transport {
+        Transport::new(channel, Rc::clone(&self.far_end))
     }
 
     fn channel(&self) -> Option<Rc<dyn Channel>> {
@@ -114,6 +120,7 @@ impl<P: AnyProtocol<K>, K: 'static> Host<P, K> {
 
     fn end(&self, error: Option<io::Error>) {
         let channel = self.channel.take();
+        self.far_end.wake();
         self.lender.take_owed();
         if self.made.replace(true) {
             self.call("connection_lost", |protocol| protocol.lost(error));
@@ -128,7 +135,7 @@ impl<P: AnyProtocol<K>, K: 'static> Host<P, K> {
 impl<P: AnyProtocol<K>, K: 'static> EngineProtocol for Host<P, K> {
     fn connection_made(&self) {
         let Some(channel) = self.channel() else { return };
-        let transport = Transport::new(channel, Rc::clone(&self.peer));
+        let transport = self.transport(channel);
         self.call("connection_made", |protocol| protocol.made(transport));
         self.made.set(true);
         self.waiter.wake();
@@ -151,6 +158,10 @@ impl<P: AnyProtocol<K>, K: 'static> EngineProtocol for Host<P, K> {
 
     fn resume_writing(&self) {
         self.tell(false);
+    }
+
+    fn drained(&self) {
+        self.far_end.wake();
     }
 
     fn connection_lost(&self, error: Option<io::Error>) {

@@ -7,11 +7,13 @@
 
 mod connect;
 mod datagrams;
+mod far_end;
 mod host;
 mod kinds;
 mod lender;
 #[cfg(feature = "tls")]
 pub(crate) mod securing;
+mod sendfile;
 mod transport;
 
 use std::io;

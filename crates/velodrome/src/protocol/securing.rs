@@ -129,10 +129,10 @@ impl ConnectOptions {
     ) -> io::Result<(Transport, ProtocolRef<P>)> {
         let (local, tls) = (local::require("create_tls_connection")?, Tls::client(config, host)?);
         let (socket, peer) = self.connect(&local, host, port).await?;
-        let (layer, host) = open_secured(&local, factory(), socket, peer.clone(), None, tls)?;
+        let (layer, host) = open_secured(&local, factory(), socket, peer, None, tls)?;
         shake(&layer).await?;
         poll_fn(|cx| host.poll_made(cx)).await;
-        Ok((Transport::new(layer, Rc::new(peer)), ProtocolRef::new(host)))
+        Ok((host.transport(layer), ProtocolRef::new(host)))
     }
 }
 

@@ -7,9 +7,10 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use velodrome_engine::sys::{self, Peer};
+use velodrome_engine::sys;
 use velodrome_engine::transport::stream::Refused;
 
+use super::far_end::FarEnd;
 use crate::channel::{self, Channel};
 use crate::unhandled::Unhandled;
 use crate::{advice, local};
@@ -46,16 +47,16 @@ use crate::{advice, local};
 /// ```
 #[derive(Clone)]
 pub struct Transport {
-    channel: Rc<dyn Channel>,
-    peer: Rc<Peer>,
+    pub(super) channel: Rc<dyn Channel>,
+    pub(super) far_end: Rc<FarEnd>,
 }
 
 impl Transport {
-    pub(super) fn new(channel: Rc<dyn Channel>, peer: Rc<Peer>) -> Self {
-        Self { channel, peer }
+    pub(super) fn new(channel: Rc<dyn Channel>, far_end: Rc<FarEnd>) -> Self {
+        Self { channel, far_end }
     }
 
-    fn channel(&self) -> Rc<dyn Channel> {
+    pub(super) fn channel(&self) -> Rc<dyn Channel> {
         Rc::clone(&self.channel)
     }
 
@@ -388,7 +389,7 @@ impl Transport {
     /// # Errors
     /// `Unsupported` if it has none: the socket is no internet socket.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        channel::internet(&self.peer)
+        channel::internet(&self.far_end.peer)
     }
 
     /// The path of the Unix socket at the other end; none for a socket of another family, and none for a client's end,
@@ -411,7 +412,7 @@ impl Transport {
     /// ```
     #[must_use]
     pub fn peer_unix_path(&self) -> Option<PathBuf> {
-        channel::unix_path(&self.peer)
+        channel::unix_path(&self.far_end.peer)
     }
 
     /// The address of this end: asyncio's `get_extra_info("sockname")`.
@@ -514,10 +515,7 @@ impl Transport {
     }
 
     fn open_fd(&self) -> io::Result<RawFd> {
-        if self.channel.is_closed() {
-            return Err(advice::closed());
-        }
-        Ok(self.channel.fd())
+        if self.channel.is_closed() { Err(advice::closed()) } else { Ok(self.channel.fd()) }
     }
 }
 
@@ -533,7 +531,7 @@ fn admit(written: Result<(), Refused>) {
 impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transport")
-            .field("peer", &*self.peer)
+            .field("peer", &self.far_end.peer)
             .field("closing", &self.is_closing())
             .field("buffered", &self.write_buffer_size())
             .finish()

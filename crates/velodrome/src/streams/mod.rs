@@ -14,7 +14,6 @@ mod polling;
 pub(crate) mod reader;
 #[cfg(feature = "tls")]
 mod securing;
-mod sendfile;
 mod wanted;
 pub(crate) mod writer;
 

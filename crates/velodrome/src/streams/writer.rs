@@ -1,6 +1,7 @@
 //! The end that bytes go into.
 
 use std::fmt;
+use std::fs::File;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use velodrome_engine::transport::write_queue::Chunk;
 use super::connection::Connection;
 use crate::advice;
 use crate::channel::{self, Channel};
+use crate::sendfile::{self, Sender};
 
 /// The writing end of a connection: `asyncio.StreamWriter`.
 ///
@@ -432,9 +434,55 @@ impl StreamWriter {
         sys::dup(self.open_channel()?.fd())
     }
 
+    /// Send `count` bytes of `file` from `offset` on, or all that there are: `loop.sendfile`. Returns how many were sent,
+    /// which is less where the file is shorter.
+    ///
+    /// What was written before leaves before. Nothing else is to be written meanwhile: it would arrive in between. The
+    /// kernel sends by itself (`sendfile(2)`); where it cannot, or the connection is encrypted, the file is read and
+    /// written. Reading a file blocks the loop while the disk is waited for, as it does in asyncio.
+    ///
+    /// **Cancel safety**: dropping it leaves a part of the file sent, and does not tell how much.
+    ///
+    /// ```
+    /// # use std::io;
+    /// # velodrome::run(async {
+    /// # let say = |_, writer: velodrome::StreamWriter| async move {
+    /// #     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    /// let file = std::fs::File::open(path)?;
+    /// writer.write("HTTP/1.0 200 OK\r\n\r\n");
+    /// writer.sendfile(&file, 0, None).await?;
+    /// # io::Result::Ok(()) };
+    /// # let server = velodrome::start_server(say, "127.0.0.1", 0).await?;
+    /// # let (mut reader, _writer) = velodrome::open_connection("127.0.0.1", server.local_addr()?.port()).await?;
+    /// # assert!(reader.read_to_end().await?.starts_with(b"HTTP/1.0 200 OK\r\n\r\n[package]"));
+    /// # io::Result::Ok(()) })??;
+    /// # io::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    /// What the file or the connection says.
+    pub async fn sendfile(&self, file: &File, offset: u64, count: Option<u64>) -> io::Result<u64> {
+        sendfile::send(self, file, offset, count).await
+    }
+
     pub(crate) fn open_channel(&self) -> io::Result<Rc<dyn Channel>> {
         let channel = self.0.channel().filter(|_| !self.0.outbound.is_lost());
         channel.ok_or_else(advice::closed)
+    }
+}
+
+impl Sender for StreamWriter {
+    fn open_channel(&self) -> io::Result<Rc<dyn Channel>> {
+        self.open_channel()
+    }
+
+    async fn flushed(&self) -> io::Result<()> {
+        self.flush().await
+    }
+
+    async fn put(&self, data: &[u8]) -> io::Result<()> {
+        self.write(data);
+        self.drain().await
     }
 }
 

@@ -1,0 +1,41 @@
+//! What a protocol's host and all its transports know of the connection together: who is at the other end, and who waits
+//! until everything written has left for there.
+
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use velodrome_engine::sys::Peer;
+
+use crate::channel::Channel;
+use crate::waiting::Waiters;
+
+pub(super) struct FarEnd {
+    pub(super) peer: Peer,
+    waiters: Waiters,
+}
+
+impl FarEnd {
+    pub(super) fn new(peer: Peer) -> Rc<Self> {
+        Rc::new(Self { peer, waiters: Waiters::default() })
+    }
+
+    /// Until the kernel has taken all that was written.
+    pub(super) fn poll_flushed(&self, channel: &Rc<dyn Channel>, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        Rc::clone(channel).flush();
+        if channel.is_closed() {
+            let error = io::Error::new(io::ErrorKind::ConnectionReset, "the connection is closed");
+            return Poll::Ready(Err(error));
+        }
+        if channel.buffered() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        self.waiters.wait(cx);
+        Poll::Pending
+    }
+
+    /// It has, or never will.
+    pub(super) fn wake(&self) {
+        self.waiters.wake();
+    }
+}
