@@ -45,22 +45,21 @@
 //! goes into a `Drop`, and what must not be interrupted goes into a task of its own:
 //!
 //! ```
-//! # use std::{cell::Cell, rc::Rc, time::Duration};
-//! # use velodrome::{sleep, spawn, timeout};
+//! # use std::{rc::Rc, time::Duration};
+//! # use velodrome::{sleep, spawn, sync::Event, timeout};
 //! # velodrome::run(async {
-//! let done = Rc::new(Cell::new(false));
-//! let flag = Rc::clone(&done);
+//! let done = Rc::new(Event::new());
+//! let told = Rc::clone(&done);
 //! let important = async {
 //!     // Dropping a Task lets it go on: asyncio.shield.
 //!     spawn(async move {
 //!         sleep(Duration::from_millis(20)).await;
-//!         flag.set(true);
+//!         told.set();
 //!     })
 //!     .await
 //! };
 //! assert!(timeout(Duration::from_millis(1), important).await.is_err());
-//! sleep(Duration::from_millis(40)).await;
-//! assert!(done.get());
+//! done.wait().await;
 //! # }).unwrap();
 //! ```
 //!
