@@ -240,7 +240,8 @@ torture: need-python $(VENV)/.tools  ## nothing stays alive after any test; shor
 .PHONY: loom
 loom:  ## every interleaving of what threads share, by loom
 	$(call say,loom)
-	RUSTFLAGS='--cfg loom' cargo test --release --target-dir '$(TARGET)/loom' -p velodrome-engine -p velodrome --lib model
+	RUSTFLAGS='--cfg loom' cargo test --release --target-dir '$(TARGET)/loom' -p velodrome-engine -p velodrome \
+		--features velodrome/hyper --lib model
 
 SANITIZED = --target x86_64-unknown-linux-gnu --target-dir '$(TARGET)/sanitize' \
 	-p velodrome-engine -p velodrome --all-features

@@ -3,7 +3,8 @@
 use std::cell::Cell;
 
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
-pub(crate) use std::sync::{Mutex, MutexGuard, PoisonError};
+pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+pub(crate) use std::thread;
 
 thread_local! {
     /// Which loop runs on this thread: the address of its door, or null.

@@ -34,9 +34,8 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use hyper::rt::{Read, ReadBufCursor, Sleep, Write};
@@ -44,6 +43,7 @@ use velodrome_engine::ready::{Run, Runnable};
 use velodrome_engine::timers::TimerKey;
 
 use super::Duplex;
+use crate::atomics::{Mutex, MutexGuard, PoisonError, thread};
 use crate::local::{self, Local};
 use crate::task::Door;
 
@@ -234,6 +234,11 @@ impl Drop for Nap {
 }
 
 impl Sleep for Nap {}
+
+#[cfg(test)]
+#[cfg(loom)]
+#[path = "hyper_model.rs"]
+mod model;
 
 #[cfg(test)]
 mod tests {

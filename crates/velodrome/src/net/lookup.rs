@@ -6,11 +6,12 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use velodrome_engine::net::address::numeric;
 
+use crate::atomics::{Mutex, MutexGuard, PoisonError};
 use crate::local::{self, Local};
 
 struct Answer<T> {
@@ -110,6 +111,11 @@ pub(crate) async fn look_up(local: &Local, host: &str, port: u16) -> io::Result<
 fn about(host: &str, error: impl ToString) -> io::Error {
     io::Error::other(format!("cannot look up {host:?}: {}", error.to_string()))
 }
+
+#[cfg(test)]
+#[cfg(loom)]
+#[path = "lookup_model.rs"]
+mod model;
 
 #[cfg(test)]
 mod tests {

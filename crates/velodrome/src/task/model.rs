@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use loom::sync::atomic::AtomicUsize;
 use loom::thread;
+use velodrome_engine::ready::ReadyQueue;
 use velodrome_engine::wakeup::Inbox;
 
 use super::*;
@@ -136,4 +137,58 @@ fn a_wake_up_may_meet_the_end_of_its_task_and_of_its_loop() {
         thread.join().unwrap();
         here.assert_alone();
     });
+}
+
+/// An event has the waker of who waits stand in the queue, as the turn it would ask for.
+#[test]
+fn a_turn_that_a_waker_takes_may_meet_a_wake_up_from_elsewhere() {
+    loom::model(|| {
+        let (here, level) = (Loop::new(), Arc::new(AtomicUsize::new(0)));
+        let (task, kept, waker) = here.start(&level, 1);
+        let (other, sent) = (waker.clone(), Arc::new(AtomicUsize::new(0)));
+        let thread = {
+            let (level, sent) = (Arc::clone(&level), Arc::clone(&sent));
+            thread::spawn(move || {
+                level.fetch_add(1, Ordering::Relaxed);
+                other.wake();
+                sent.fetch_add(1, Ordering::Relaxed);
+            })
+        };
+        let event = turn_of(waker);
+        if sent.load(Ordering::Relaxed) > 0 {
+            here.turn();
+        }
+        event.run();
+        thread.join().unwrap();
+        here.turn();
+        assert!(task.task().head().is_finished(), "a wake-up was lost");
+        drop((task, kept));
+        drop(here.door.close());
+        here.assert_alone();
+    });
+}
+
+#[test]
+fn a_turn_in_the_queue_may_outlive_its_task_run_or_dropped() {
+    loom::model(|| {
+        let (here, level) = (Loop::new(), Arc::new(AtomicUsize::new(0)));
+        let (task, kept, waker) = here.start(&level, 1);
+        let (run, dropped, other) = (turn_of(waker.clone()), turn_of(waker.clone()), waker);
+        let thread = thread::spawn(move || drop(other));
+        kept.abort();
+        drop((task, kept));
+        run.run();
+        drop(dropped);
+        thread.join().unwrap();
+        drop(here.door.close());
+        here.assert_alone();
+    });
+}
+
+/// What the reactor puts into the queue for a waker.
+fn turn_of(waker: Waker) -> Runnable {
+    let queue = ReadyQueue::new();
+    queue.set_turns(TURNS);
+    queue.push_waker(waker);
+    queue.pop().unwrap()
 }

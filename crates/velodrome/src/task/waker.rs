@@ -51,3 +51,8 @@ impl RunShared for MainWaker {
         local::wake_main_here(&self.door);
     }
 }
+
+#[cfg(test)]
+#[cfg(loom)]
+#[path = "waker_model.rs"]
+mod model;

@@ -5,12 +5,12 @@
 //! `asyncio.run` does with its default executor: a function that was promised to run may be what saves a file.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::promise::promise;
 use super::remote::RemoteTask;
+use crate::atomics::{Condvar, Mutex, MutexGuard, PoisonError, thread};
 use crate::local;
 use crate::task::caught;
 use crate::task::error::Ending;
@@ -229,3 +229,8 @@ mod tests {
         assert!(!pool.is_busy());
     }
 }
+
+#[cfg(test)]
+#[cfg(loom)]
+#[path = "pool_model.rs"]
+mod model;
