@@ -110,7 +110,7 @@ def user_ratio(row: Row, measured: dict) -> tuple[float | None, str]:
     space ten times in a round.
     """
     counted = line(INSTRUCTIONS, row.name, measured).ratio
-    if counted is not None:
+    if counted is not None and not row.paced:
         return counted, "user instructions"
     return line(USER, row.name, measured).ratio, "user"
 
