@@ -106,8 +106,8 @@ def misses(results: dict, one: Line) -> list[str]:
 def user_ratio(row: Row, measured: dict) -> tuple[float | None, str]:
     """How we stand by the user part, and what that was taken from.
 
-    By its instructions where they were counted: a kernel that samples at ticks finds a server of one connection in user
-    space ten times in a round.
+    By its instructions where they were counted: a kernel that samples at ticks finds a server of one
+    connection in user space ten times in a round.
     """
     counted = line(INSTRUCTIONS, row.name, measured).ratio
     if counted is not None and not row.paced:

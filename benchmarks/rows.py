@@ -33,7 +33,7 @@ class Row:
     messages: int | None = None
     # Messages in a run under strace or callgrind: enough to bury what a connection costs by itself.
     counted: int = 2000
-    # A receive finds as many messages as the server's pace lets arrive, and under callgrind that is another pace.
+    # A receive finds as many messages as the server's pace lets arrive: under callgrind that is another pace.
     paced: bool = False
 
 
