@@ -20,7 +20,8 @@ import time
 import weakref
 from asyncio import events, tasks
 
-from . import _core, _datagrams, _probe, _processes, _sendfile
+# _support is native code's to call, which may be when no descriptor is left to import it with.
+from . import _core, _datagrams, _probe, _processes, _sendfile, _support  # noqa: F401
 from ._inherited import SelectorEventLoop, base_events, futures
 
 TYPE_CHECKING = False  # a checker takes it for true; importing typing takes milliseconds
