@@ -323,6 +323,31 @@ class TestLife:
 
         run(main())
 
+    @pytest.mark.parametrize("early", [0, 2], ids=["", "some of before it served"])
+    def test_small_writes_leave_at_once(self, run, loop, early):
+        async def main():
+            # asyncio looks for the protocol's number, which socket.create_server leaves out.
+            sock = socket.socket(proto=socket.IPPROTO_TCP)
+            sock.bind(("127.0.0.1", 0))
+            sock.listen()
+            clients = [socket.create_connection(sock.getsockname()) for _ in range(early)]
+            accepted = [sock.accept()[0] for _ in range(early // 2)]
+            factory = Keeping()
+            server = await loop.create_server(factory, sock=sock)
+            clients += [socket.create_connection(sock.getsockname()) for _ in range(3)]
+            await until(lambda: len(factory.made) == len(clients) - len(accepted))
+            for protocol in factory.made:
+                await protocol.until("made")
+                ours = protocol.transport.get_extra_info("socket")
+                assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+                protocol.transport.abort()
+                await protocol.until("lost")
+            server.close()
+            for each in clients + accepted:
+                each.close()
+
+        run(main())
+
     def test_many_connections_at_once(self, run, loop):
         async def main():
             async with await loop.create_server(Echo, "127.0.0.1", 0, backlog=500) as server:

@@ -87,6 +87,12 @@ pub fn set_nodelay(fd: RawFd, on: bool) -> io::Result<()> {
     retry(|| sockopt::set_tcp_nodelay(fd, on))
 }
 
+/// Whether `TCP_NODELAY` is on.
+pub fn nodelay(fd: RawFd) -> io::Result<bool> {
+    let fd = lend(fd)?;
+    retry(|| sockopt::tcp_nodelay(fd))
+}
+
 /// `SO_KEEPALIVE`: a silent peer is asked whether it still lives.
 pub fn set_keepalive(fd: RawFd, on: bool) -> io::Result<()> {
     let fd = lend(fd)?;

@@ -7,6 +7,7 @@
 pub mod datagram;
 pub mod flow_control;
 pub mod listener;
+pub mod nodelay;
 pub mod stream;
 pub mod write_queue;
 

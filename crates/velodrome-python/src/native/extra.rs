@@ -23,16 +23,16 @@ static DETACH: Name = Name::new("detach");
 /// Learn the addresses while the connection is there: they are wanted after it is gone, too.
 pub(super) fn learn_addresses(this: This<'_, Transport>) {
     let Some(stream) = this.stream.get() else { return };
+    // The listener knows the peer of what it accepts, and lets it send at once.
+    let accepted = this.peer.get().is_some();
     if let Ok(name) = sys::getsockname(stream.fd()) {
-        if name.as_socket_addr().is_some() {
+        if !accepted && name.as_socket_addr().is_some() {
             // Small writes must not wait for the peer's acknowledgement. Fails only on a socket that is gone.
             let _ = sys::set_nodelay(stream.fd(), true);
         }
         let _ = this.name.set(name);
     }
-    if this.peer.get().is_none()
-        && let Ok(peer) = sys::getpeername(stream.fd())
-    {
+    if !accepted && let Ok(peer) = sys::getpeername(stream.fd()) {
         let _ = this.peer.set(peer);
     }
 }

@@ -3,12 +3,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
 use velodrome_engine::ready::{Run, Runnable, Visitor};
 use velodrome_engine::sys::Peer;
 use velodrome_engine::transport::listener::{Acceptor, Listener};
+use velodrome_engine::transport::nodelay::Nodelay;
 use velodrome_engine::transport::stream::Descriptor;
 
 use super::event_loop::Loop;
@@ -53,6 +54,8 @@ struct Serving {
     socket: Slot,
     server: Slot,
     clients: Option<Rc<Clients>>,
+    /// None for what is not TCP.
+    nodelay: Option<Nodelay>,
     /// Copied for each connection.
     context: Slot,
     /// The copy is the connection's own, for all its callbacks: Python 3.15 and later.
@@ -157,6 +160,10 @@ impl Connection {
         let made = self.serving.factory.get_or_none().call(&[])?;
         protocol.set(made.clone());
         let Some(socket) = self.socket.take() else { return Ok(()) };
+        if let Some(nodelay) = &self.serving.nodelay {
+            // Fails only on a socket that is gone.
+            let _ = nodelay.apply(socket.as_raw_fd());
+        }
         let server = self.serving.server.get_or_none();
         let opening = Opening {
             protocol: &made,
@@ -185,6 +192,7 @@ fn listen(this: This<'_, Loop>, args: Args<'_>) -> Result<Ref> {
         context: Slot::new(own.map_or_else(context::copy_current, |own| Ok(own.to_ref()))?),
         own_contexts: own.is_some(),
         clients: clients_of(args.required(2, "_listen", "server")?),
+        nodelay: Nodelay::of_listener(fd).ok(),
     };
     let engine = this.engine_shared()?;
     watching::unwatch(this, &engine, fd);

@@ -1,11 +1,12 @@
 //! What a server's listeners tell: connections, and troubles.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::{Rc, Weak};
 
 use velodrome_engine::sys::Peer;
 use velodrome_engine::transport::listener::Acceptor;
+use velodrome_engine::transport::nodelay::Nodelay;
 
 use super::options::Setup;
 use super::server::Shared;
@@ -21,6 +22,8 @@ pub(super) struct Door {
     pub(super) local: Weak<Local>,
     pub(super) server: Weak<Shared>,
     pub(super) setup: Setup,
+    /// None for what is not TCP, or shall not have it.
+    pub(super) nodelay: Option<Nodelay>,
     pub(super) serve: Rc<Serve>,
 }
 
@@ -29,7 +32,8 @@ impl Door {
         let (Some(local), Some(server)) = (self.local.upgrade(), self.server.upgrade()) else {
             return Ok(());
         };
-        self.setup.apply(&socket, &peer)?;
+        self.nodelay.as_ref().map_or(Ok(()), |nodelay| nodelay.apply(socket.as_raw_fd()))?;
+        self.setup.apply_accepted(&socket, &peer)?;
         (self.serve)(&local, socket, peer, server.clients.enter())
     }
 

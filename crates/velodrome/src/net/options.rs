@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use velodrome_engine::sys::{self, Peer};
+use velodrome_engine::transport::nodelay::Nodelay;
 
 use super::door::Serve;
 use super::server::Server;
@@ -61,18 +62,29 @@ impl Default for Setup {
 }
 
 impl Setup {
-    /// Prepare a socket that connects to `peer`, or came from there.
+    /// Prepare a socket that connects to `peer`.
     pub(super) fn apply(&self, socket: &OwnedFd, peer: &Peer) -> io::Result<()> {
         let fd = socket.as_raw_fd();
-        if peer.as_socket_addr().is_some() {
-            if self.nodelay {
-                sys::set_nodelay(fd, true)?;
-            }
-            if self.keepalive {
-                sys::set_keepalive(fd, true)?;
-            }
+        if self.nodelay && peer.as_socket_addr().is_some() {
+            sys::set_nodelay(fd, true)?;
         }
+        self.apply_accepted(socket, peer)?;
         self.local.map_or(Ok(()), |local| sys::bind(fd, &local.into()))
+    }
+
+    /// Prepare a socket that came from `peer`, but for what [`Self::nodelay_of`] its listener does.
+    pub(super) fn apply_accepted(&self, socket: &OwnedFd, peer: &Peer) -> io::Result<()> {
+        if self.keepalive && peer.as_socket_addr().is_some() {
+            sys::set_keepalive(socket.as_raw_fd(), true)?;
+        }
+        Ok(())
+    }
+
+    /// For a listener of TCP whose connections shall have it.
+    pub(super) fn nodelay_of(&self, listener: &OwnedFd) -> io::Result<Option<Nodelay>> {
+        let fd = listener.as_raw_fd();
+        let wanted = self.nodelay && sys::getsockname(fd)?.as_socket_addr().is_some();
+        wanted.then(|| Nodelay::of_listener(fd)).transpose()
     }
 }
 

@@ -90,6 +90,7 @@ impl Server {
             let door = Door {
                 local: Rc::downgrade(local),
                 server: Rc::downgrade(&server.0),
+                nodelay: options.setup.nodelay_of(&socket)?,
                 setup: options.setup.clone(),
                 serve: Rc::clone(&serve),
             };
@@ -366,7 +367,7 @@ mod tests {
             let server = start_server(|_, _| async {}, "127.0.0.1", 0).await.unwrap();
             let local = Rc::downgrade(&local::current().unwrap());
             let (server_of, serve) = (Rc::downgrade(&server.0), Rc::new(|_: &_, _, _, _| Ok(())));
-            about(&Door { local, server: server_of, setup: Setup::default(), serve });
+            about(&Door { local, server: server_of, setup: Setup::default(), nodelay: None, serve });
             if !server.is_serving() {
                 return server.serve_forever().await;
             }
