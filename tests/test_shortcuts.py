@@ -578,8 +578,9 @@ class TestStreamsUseThingsAgain:
 
         fed(test)
 
+    @pytest.mark.parametrize("emptied", [True, False], ids=["a dict anew", "the same places"])
     @pytest.mark.parametrize("interned", [True, False])
-    def test_attributes_in_any_order(self, fed, interned):
+    def test_attributes_in_any_order(self, fed, interned, emptied):
         """Native code looks first where the last reader had the attribute."""
 
         async def test(reader, feed):
@@ -587,8 +588,10 @@ class TestStreamsUseThingsAgain:
             for turn in range(40):
                 state = vars(reader)
                 values = dict(state)
-                state.clear()
+                if emptied:
+                    state.clear()
                 for name in names[turn % len(names) :] + names[: turn % len(names)]:
+                    state.pop(name, None)
                     state[sys.intern(name) if interned else "".join([name[:2], name[2:]])] = values[name]
                 waiting = asyncio.ensure_future(reader.readexactly(6))
                 await until(lambda: reader._waiter is not None)

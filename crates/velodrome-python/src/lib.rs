@@ -45,7 +45,7 @@ fn native_types() -> [TypeEntry; 14] {
 }
 
 /// Learn what shortcuts stand on: how the steps and wake-ups of C tasks look, where contexts keep their variables,
-/// whether bytes objects, bytearrays and StopIterations can be used again, whether servers keep their transports in a weak set. What
+/// whether bytes objects, bytearrays and StopIterations can be used again, how dicts with shared keys look, whether servers keep their transports in a weak set. What
 /// is learnt belongs to the main interpreter: in another one the import fails.
 #[pyfunction]
 fn learn(
@@ -64,6 +64,7 @@ fn learn(
     kit::context::learn();
     kit::bytearrays::learn();
     kit::recycled::learn();
+    kit::shared_keys::learn();
     kit::stopping::learn();
     Ok(())
 }
@@ -77,6 +78,7 @@ fn unlearn() {
     kit::context::unlearn();
     kit::bytearrays::unlearn();
     kit::recycled::unlearn();
+    kit::shared_keys::unlearn();
     kit::stopping::unlearn();
 }
 

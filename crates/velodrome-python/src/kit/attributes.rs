@@ -1,24 +1,34 @@
 //! Attributes of Python's own objects, read from the dict of the instance.
 //!
 //! A look-up in a dict whose keys are shared between instances compares its way to the key, 110 instructions, and a
-//! message through a stream makes some twenty of them. Instances of one class mostly have their attributes in one
-//! order, though: the place at which the last dict had the name is looked at first, with `PyDict_Next`, which shows the
-//! key that is there. A name is interned, so the same key is the same object, and what stands beside it is the value.
+//! message through a stream makes some twenty of them. Where the keys are those that a class keeps for its instances, the
+//! value is read by its index ([`shared_keys`](super::shared_keys)). Else instances of one class mostly have their
+//! attributes in one order: the place at which the last dict had the name is looked at first, with `PyDict_Next`, which
+//! shows the key that is there. A name is interned, so the same key is the same object, and what stands beside it is the
+//! value.
 
 use std::cell::Cell;
 use std::ptr;
 
 use pyo3::ffi;
 
-use super::names::Name;
+use super::names::{Imported, Name};
 use super::object::{Obj, Ref, Result, dict_get, dict_set};
+use super::shared_keys::{Keys, Values};
 
 /// The name of an attribute, and where it was found last.
 pub(crate) struct Attribute {
     name: Name,
+    /// Whose instances mostly have it.
+    class: &'static Imported,
+    /// The class's keys, if the index is known.
+    keys: Cell<Keys>,
+    index: Cell<usize>,
     /// A position of `PyDict_Next`, whatever that counts.
     place: Cell<isize>,
-    /// How often it was not there.
+    /// How often it had to be searched for.
+    searched: Cell<u32>,
+    /// How often it was not in its place.
     missed: Cell<u32>,
 }
 
@@ -29,8 +39,16 @@ unsafe impl Sync for Attribute {}
 const PATIENCE: u32 = 16;
 
 impl Attribute {
-    pub(crate) const fn new(name: &'static str) -> Self {
-        Self { name: Name::new(name), place: Cell::new(0), missed: Cell::new(0) }
+    pub(crate) const fn new(class: &'static Imported, name: &'static str) -> Self {
+        Self {
+            name: Name::new(name),
+            class,
+            keys: Cell::new(Keys::NONE),
+            index: Cell::new(0),
+            place: Cell::new(0),
+            searched: Cell::new(0),
+            missed: Cell::new(0),
+        }
     }
 
     pub(crate) fn name(&self) -> Result<&Obj> {
@@ -40,6 +58,26 @@ impl Attribute {
     /// `vars(object).get(name)`
     #[inline]
     pub(crate) fn of(&self, dict: &Obj) -> Result<Option<Ref>> {
+        match self.by_index(dict) {
+            Some(found) => Ok(Some(found)),
+            None => self.search(dict),
+        }
+    }
+
+    #[inline]
+    fn by_index(&self, dict: &Obj) -> Option<Ref> {
+        let values = Values::of(dict).filter(|values| values.keys() == self.keys.get())?;
+        // SAFETY: the index is that of these keys, which live as long as the class: for ever, `Imported` keeps it.
+        unsafe { values.get(self.index.get()) }
+    }
+
+    #[inline(never)]
+    fn search(&self, dict: &Obj) -> Result<Option<Ref>> {
+        let searched = self.searched.get();
+        self.searched.set(searched.wrapping_add(1));
+        if searched.is_multiple_of(PATIENCE) {
+            self.learn_index(dict)?;
+        }
         let name = self.name.get()?;
         let mut place = self.place.get();
         match next(dict, &mut place) {
@@ -51,17 +89,27 @@ impl Attribute {
         }
     }
 
+    fn learn_index(&self, dict: &Obj) -> Result<()> {
+        let keys = Keys::of_class(self.class.get()?);
+        let Some(values) = Values::of(dict).filter(|values| values.keys() == keys) else { return Ok(()) };
+        if let Some(index) = values.index_of(self.name.get()?)? {
+            self.index.set(index);
+            self.keys.set(keys);
+        }
+        Ok(())
+    }
+
     #[cold]
     fn look_up(&self, dict: &Obj, name: &Obj) -> Result<Option<Ref>> {
         let missed = self.missed.get();
         self.missed.set(missed.wrapping_add(1));
         if missed.is_multiple_of(PATIENCE) {
-            self.learn(dict, name);
+            self.learn_place(dict, name);
         }
         dict_get(dict, name)
     }
 
-    fn learn(&self, dict: &Obj, name: &Obj) {
+    fn learn_place(&self, dict: &Obj, name: &Obj) {
         let (mut place, mut following) = (0, 0);
         while let Some((key, _)) = next(dict, &mut following) {
             if key == name.as_ptr() {

@@ -30,6 +30,7 @@ pub(crate) mod recycled;
 pub(crate) mod roomy;
 pub(crate) mod runnables;
 pub(crate) mod sets;
+pub(crate) mod shared_keys;
 pub(crate) mod stopping;
 #[cfg(Py_3_12)]
 pub(crate) mod taking;

@@ -18,14 +18,14 @@ use crate::kit::types::{Layout, Native, This, Visit, make_overlay};
 
 static ASYNCIO_READER: Imported = Imported::new("asyncio.streams", "StreamReader");
 static CLASS: Name = Name::new("__class__");
-static BUFFER: Attribute = Attribute::new("_buffer");
-static EOF: Attribute = Attribute::new("_eof");
-static EXCEPTION: Attribute = Attribute::new("_exception");
-static LIMIT: Attribute = Attribute::new("_limit");
-static LOOP: Attribute = Attribute::new("_loop");
-static PAUSED: Attribute = Attribute::new("_paused");
-static TRANSPORT: Attribute = Attribute::new("_transport");
-static WAITER: Attribute = Attribute::new("_waiter");
+static BUFFER: Attribute = Attribute::new(&ASYNCIO_READER, "_buffer");
+static EOF: Attribute = Attribute::new(&ASYNCIO_READER, "_eof");
+static EXCEPTION: Attribute = Attribute::new(&ASYNCIO_READER, "_exception");
+static LIMIT: Attribute = Attribute::new(&ASYNCIO_READER, "_limit");
+static LOOP: Attribute = Attribute::new(&ASYNCIO_READER, "_loop");
+static PAUSED: Attribute = Attribute::new(&ASYNCIO_READER, "_paused");
+static TRANSPORT: Attribute = Attribute::new(&ASYNCIO_READER, "_transport");
+static WAITER: Attribute = Attribute::new(&ASYNCIO_READER, "_waiter");
 static PAUSE_READING: Name = Name::new("pause_reading");
 static RESUME_READING: Name = Name::new("resume_reading");
 

@@ -18,11 +18,11 @@ use crate::kit::types::{Layout, Native, This, Visit, make_overlay, new_kept};
 static ASYNCIO_WRITER: Imported = Imported::new("asyncio.streams", "StreamWriter");
 static PROTOCOL_CLASS: Imported = Imported::new("asyncio.streams", "StreamReaderProtocol");
 static INHERITED_DRAIN: Imported = Imported::new("velodrome._streams", "drain");
-static TRANSPORT: Attribute = Attribute::new("_transport");
-static READER: Attribute = Attribute::new("_reader");
-static PROTOCOL: Attribute = Attribute::new("_protocol");
-static CONNECTION_LOST: Attribute = Attribute::new("_connection_lost");
-static PAUSED: Attribute = Attribute::new("_paused");
+static TRANSPORT: Attribute = Attribute::new(&ASYNCIO_WRITER, "_transport");
+static READER: Attribute = Attribute::new(&ASYNCIO_WRITER, "_reader");
+static PROTOCOL: Attribute = Attribute::new(&ASYNCIO_WRITER, "_protocol");
+static CONNECTION_LOST: Attribute = Attribute::new(&PROTOCOL_CLASS, "_connection_lost");
+static PAUSED: Attribute = Attribute::new(&PROTOCOL_CLASS, "_paused");
 static IS_CLOSING: Name = Name::new("is_closing");
 static WRITE: Name = Name::new("write");
 

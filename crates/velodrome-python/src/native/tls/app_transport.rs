@@ -14,8 +14,8 @@ use crate::kit::types::{Layout, Native, This, Visit, make_overlay};
 static ASYNCIO_TRANSPORT: Imported = Imported::new("asyncio.sslproto", "_SSLProtocolTransport");
 static INHERITED_WRITE: Imported = Imported::new("velodrome._tls", "transport_write");
 static INHERITED_WRITELINES: Imported = Imported::new("velodrome._tls", "transport_writelines");
-static SSL_PROTOCOL: Attribute = Attribute::new("_ssl_protocol");
-static CLOSED: Attribute = Attribute::new("_closed");
+static SSL_PROTOCOL: Attribute = Attribute::new(&ASYNCIO_TRANSPORT, "_ssl_protocol");
+static CLOSED: Attribute = Attribute::new(&ASYNCIO_TRANSPORT, "_closed");
 
 /// asyncio's class with native methods; it adds no storage.
 pub(crate) struct SslTransport;

@@ -1,0 +1,168 @@
+//! The dict of an instance whose class keeps the keys for all its instances (PEP 412): the values stand in an array, in
+//! the order of those keys, which never changes. Who knows a name's index needs no look-up.
+
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pyo3::ffi;
+
+use super::object::{Obj, Ref, Result, dict_get, none, string, went_well};
+
+/// Whether this interpreter's dicts were seen to be what they are taken for.
+static KNOWN: AtomicBool = AtomicBool::new(false);
+
+/// Where a `PyDictValues` has its values: since Python 3.13 they stand behind four counts of a byte.
+const VALUES_AT: usize = if cfg!(Py_3_13) { 8 } else { 0 };
+
+/// What a class keeps for its instances. To be compared only: nobody needs to know what is in it.
+#[derive(Copy, Clone, PartialEq, Eq)]
+pub(crate) struct Keys(*mut c_void);
+
+impl Keys {
+    /// What no dict has.
+    pub(crate) const NONE: Self = Self(std::ptr::null_mut());
+
+    /// Of the instances of a class that Python code made.
+    pub(crate) fn of_class(class: &Obj) -> Self {
+        // SAFETY: alive; the flags say whether it is a type, and of which kind.
+        let is_heap_type = unsafe {
+            ffi::PyType_Check(class.as_ptr()) != 0
+                && ffi::PyType_HasFeature(class.as_ptr().cast(), ffi::Py_TPFLAGS_HEAPTYPE) != 0
+        };
+        if !is_heap_type {
+            return Self::NONE;
+        }
+        // SAFETY: a live heap type.
+        Self(unsafe { (*class.as_ptr().cast::<ffi::PyHeapTypeObject>()).ht_cached_keys })
+    }
+}
+
+/// The values of such a dict.
+pub(crate) struct Values<'a> {
+    dict: &'a Obj,
+    keys: Keys,
+    first: *mut *mut ffi::PyObject,
+}
+
+impl<'a> Values<'a> {
+    /// None for a dict that has keys of its own.
+    #[inline]
+    pub(crate) fn of(dict: &'a Obj) -> Option<Self> {
+        if !KNOWN.load(Ordering::Relaxed) {
+            return None;
+        }
+        // SAFETY: `instance_dict` gives nothing but dicts, whose layout was tried.
+        unsafe { Self::of_known(dict) }
+    }
+
+    /// # Safety
+    /// `dict` is a dict, of the layout that is known.
+    #[inline]
+    unsafe fn of_known(dict: &'a Obj) -> Option<Self> {
+        let object = dict.as_ptr().cast::<ffi::PyDictObject>();
+        // SAFETY: the caller's promise.
+        let (keys, values) = unsafe { ((*object).ma_keys, (*object).ma_values) };
+        let first = values.cast::<u8>().wrapping_add(VALUES_AT).cast();
+        (!values.is_null()).then_some(Self { dict, keys: Keys(keys.cast()), first })
+    }
+
+    #[inline]
+    pub(crate) fn keys(&self) -> Keys {
+        self.keys
+    }
+
+    /// The value at an index; None if this instance lacks the attribute.
+    ///
+    /// # Safety
+    /// The index came from [`Self::index_of`] a dict with the same keys, which have lived since.
+    #[inline]
+    pub(crate) unsafe fn get(&self, index: usize) -> Option<Ref> {
+        // SAFETY: there are as many values as the keys have room for, in every dict that has them.
+        let value = unsafe { self.first.add(index).read() };
+        // SAFETY: the dict holds it.
+        (!value.is_null()).then(|| unsafe { Obj::from_ptr(value) }.to_ref())
+    }
+
+    /// Where the value of `name` stands. One value may stand in several places, so each is exchanged in turn, to see
+    /// whether a look-up meets what was put there.
+    pub(crate) fn index_of(&self, name: &Obj) -> Result<Option<usize>> {
+        let Some(value) = dict_get(self.dict, name)? else { return Ok(None) };
+        let object = self.dict.as_ptr().cast::<ffi::PyDictObject>();
+        // SAFETY: a live dict.
+        let used = unsafe { (*object).ma_used }.cast_unsigned();
+        for index in 0..used {
+            // SAFETY: not more than there are. The look-up compares strings, so nothing runs that could see the dict in
+            // between; who is put there is alive, and not counted.
+            let found = unsafe {
+                let place = self.first.add(index);
+                if place.read() != value.as_ptr() {
+                    continue;
+                }
+                place.write(self.dict.as_ptr());
+                let found = dict_get(self.dict, name);
+                place.write(value.as_ptr());
+                found?
+            };
+            if found.is_some_and(|found| found.is(self.dict)) {
+                return Ok(Some(index));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// As if dicts were built otherwise.
+pub(crate) fn unlearn() {
+    KNOWN.store(false, Ordering::Relaxed);
+}
+
+/// See it work once. Without the GIL others may change a dict meanwhile.
+pub(crate) fn learn() {
+    KNOWN.store(!cfg!(Py_GIL_DISABLED) && went_well(tried()), Ordering::Relaxed);
+}
+
+/// A class, two instances that got the same attributes in a different order, and all that is believed of them.
+fn tried() -> Result<bool> {
+    // SAFETY: the type of all types, which is never freed.
+    let type_of_types = unsafe { Obj::from_ptr((&raw mut ffi::PyType_Type).cast()) };
+    // SAFETY: attached; owned or NULL.
+    let (bases, namespace) =
+        unsafe { (Ref::from_owned(ffi::PyTuple_New(0))?, Ref::from_owned(ffi::PyDict_New())?) };
+    let class = type_of_types.call(&[&*string("Sample")?, &*bases, &*namespace])?;
+    let (one, other) = (string("one")?, string("other")?);
+    let (first, second) = (class.call(&[])?, class.call(&[])?);
+    first.setattr(&one, &none())?;
+    first.setattr(&other, &none())?;
+    second.setattr(&other, &class)?;
+    second.setattr(&one, &bases)?;
+    let (first, second) = (first.instance_dict()?, second.instance_dict()?);
+    Ok(is_as_known(&first)
+        && is_as_known(&second)
+        && holds(&class, &first, &second, &one, &bases)?
+        && holds(&class, &first, &second, &other, &class)?)
+}
+
+/// Of a dict with two entries: whether what is not to be followed is in its place.
+fn is_as_known(dict: &Obj) -> bool {
+    let object = dict.as_ptr().cast::<ffi::PyDictObject>();
+    // SAFETY: a live dict; the size of its type says whether it has the fields, before one is read.
+    unsafe {
+        (*dict.type_ptr()).tp_basicsize.cast_unsigned() == size_of::<ffi::PyDictObject>()
+            && (*object).ma_used == 2
+    }
+}
+
+/// Whether the index of `name` in the one dict is that of `value` in the other.
+fn holds(class: &Obj, learnt: &Obj, asked: &Obj, name: &Obj, value: &Obj) -> Result<bool> {
+    // SAFETY: dicts with these fields. That there are values is believed when the keys are the class's.
+    let (Some(learnt), Some(asked)) = (unsafe { (Values::of_known(learnt), Values::of_known(asked)) }) else {
+        return Ok(false);
+    };
+    if learnt.keys != asked.keys || learnt.keys != Keys::of_class(class) {
+        return Ok(false);
+    }
+    // SAFETY: learnt from a dict with the same keys, of a class that is alive.
+    Ok(learnt
+        .index_of(name)?
+        .is_some_and(|index| unsafe { asked.get(index) }.is_some_and(|found| found.is(value))))
+}
