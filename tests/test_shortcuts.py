@@ -616,6 +616,36 @@ class TestStreamsUseThingsAgain:
 
         fed(test)
 
+    @pytest.mark.velodrome_only
+    def test_what_becomes_native_stays_what_it_was(self, run):
+        async def main():
+            classes = asyncio.StreamReader, _core.StreamReader
+            plain, readers = asyncio.StreamReader(), [asyncio.StreamReader() for _ in range(100)]
+            counts = [sys.getrefcount(each) for each in classes]
+            state = vars(readers[0])
+            for number, reader in enumerate(readers):
+                reader.extra = number
+                _core.become_instance(reader, _core.StreamReader)
+                assert type(reader) is _core.StreamReader
+                assert vars(reader).keys() == vars(plain).keys() | {"extra"}
+            assert [sys.getrefcount(each) for each in classes] == [counts[0] - 100, counts[1] + 100]
+            assert vars(readers[0]) is state and [reader.extra for reader in readers] == list(range(100))
+            readers[0].feed_data(b"data")
+            assert (state["_buffer"], plain._buffer, readers[1]._buffer) == (b"data", b"", b"")
+            assert await readers[0].read(4) == b"data" and not hasattr(plain, "extra")
+            del readers[0].extra, reader
+            assert "extra" not in state and readers[1].extra == 1
+            readers.clear()
+            assert [sys.getrefcount(each) for each in classes] == [counts[0] - 100, counts[1]]
+
+        run(main())
+
+    def test_a_class_that_is_no_subclass_is_refused(self):
+        reader = asyncio.StreamReader(loop=asyncio.new_event_loop())
+        with pytest.raises(TypeError, match="__class__ assignment"):
+            _core.become_instance(reader, _core.Loop)
+        reader._loop.close()
+
 
 class Cycle:
     """Keeps the handle of a callback that keeps it."""

@@ -99,7 +99,7 @@ def adopt(protocol: Any) -> Any:
 def adopt_reader(reader: Any) -> None:
     """Make a stream reader native, if it is as asyncio made it."""
     if _NATIVE and type(reader) is streams.StreamReader and _is_as_made(reader, _READER_METHODS):
-        reader.__class__ = _core.StreamReader
+        _core.become_instance(reader, _core.StreamReader)
 
 
 def _is_as_made(stream: Any, methods: dict[str, Any]) -> bool:
@@ -110,7 +110,7 @@ def _connected(protocol: Any, callback: Any, reader: Any, writer: Any) -> Any:
     """Stand in for a server's callback until it is called: that is when its writer is to be seen."""
     protocol._client_connected_cb = callback
     if type(writer) is streams.StreamWriter and _is_as_made(writer, _WRITER_METHODS):
-        writer.__class__ = _core.StreamWriter
+        _core.become_instance(writer, _core.StreamWriter)
     return callback(reader, writer)
 
 

@@ -55,7 +55,7 @@ class SSLProtocol(_core.SSLProtocol, sslproto.SSLProtocol):  # type: ignore[misc
     def _get_app_transport(self) -> Any:
         transport = super()._get_app_transport()
         if type(transport) is sslproto._SSLProtocolTransport:
-            transport.__class__ = _core.SSLTransport
+            _core.become_instance(transport, _core.SSLTransport)
         return transport
 
     def _start_shutdown(self) -> None:

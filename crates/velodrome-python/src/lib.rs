@@ -15,6 +15,7 @@ use kit::object::Obj;
 #[pymodule(gil_used = true)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     kit::module::install(module, native_types())?;
+    module.add_function(wrap_pyfunction!(become_instance, module)?)?;
     module.add_function(wrap_pyfunction!(learn, module)?)?;
     module.add_function(wrap_pyfunction!(unlearn, module)?)?;
     module.add_function(wrap_pyfunction!(learn_class, module)?)?;
@@ -63,6 +64,7 @@ fn learn(
     native::scheduling::learn_keywords(any_keyword);
     kit::context::learn();
     kit::bytearrays::learn();
+    kit::reclassing::learn();
     kit::recycled::learn();
     kit::shared_keys::learn();
     kit::stopping::learn();
@@ -77,9 +79,17 @@ fn unlearn() {
     native::scheduling::learn_keywords(false);
     kit::context::unlearn();
     kit::bytearrays::unlearn();
+    kit::reclassing::unlearn();
     kit::recycled::unlearn();
     kit::shared_keys::unlearn();
     kit::stopping::unlearn();
+}
+
+/// `object.__class__ = subclass`, for the native classes of asyncio's objects: it leaves their attributes where they are.
+#[pyfunction]
+fn become_instance(object: &Bound<'_, PyAny>, subclass: &Bound<'_, PyAny>) -> PyResult<()> {
+    let became = kit::reclassing::become_instance(Obj::of(object), Obj::of(subclass));
+    became.map_err(|_| PyErr::fetch(object.py()))
 }
 
 /// Learn which subclass of `Loop` nearly every loop is.

@@ -26,6 +26,7 @@ pub(crate) mod module;
 pub(crate) mod names;
 pub(crate) mod object;
 pub(crate) mod openssl;
+pub(crate) mod reclassing;
 pub(crate) mod recycled;
 pub(crate) mod roomy;
 pub(crate) mod runnables;

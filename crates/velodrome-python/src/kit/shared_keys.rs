@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::ffi;
 
-use super::object::{Obj, Ref, Result, dict_get, none, string, went_well};
+use super::object::{Obj, Ref, Result, dict_get, none, string, tuple, went_well};
 
 /// Whether this interpreter's dicts were seen to be what they are taken for.
 static KNOWN: AtomicBool = AtomicBool::new(false);
@@ -14,7 +14,7 @@ static KNOWN: AtomicBool = AtomicBool::new(false);
 /// Where a `PyDictValues` has its values: since Python 3.13 they stand behind four counts of a byte.
 const VALUES_AT: usize = if cfg!(Py_3_13) { 8 } else { 0 };
 
-/// What a class keeps for its instances. To be compared only: nobody needs to know what is in it.
+/// What a class keeps for its instances. Nobody needs to know what is in it, but for [`Self::count`].
 #[derive(Copy, Clone, PartialEq, Eq)]
 pub(crate) struct Keys(*mut c_void);
 
@@ -34,6 +34,15 @@ impl Keys {
         }
         // SAFETY: a live heap type.
         Self(unsafe { (*class.as_ptr().cast::<ffi::PyHeapTypeObject>()).ht_cached_keys })
+    }
+
+    pub(super) fn as_ptr(self) -> *mut c_void {
+        self.0
+    }
+
+    /// Where it is counted who has them, on Python 3.13 and later: in their first word. None if there are no keys.
+    pub(super) fn count(self) -> Option<*mut ffi::Py_ssize_t> {
+        (self != Self::NONE).then_some(self.0.cast())
     }
 }
 
@@ -123,23 +132,28 @@ pub(crate) fn learn() {
 
 /// A class, two instances that got the same attributes in a different order, and all that is believed of them.
 fn tried() -> Result<bool> {
-    // SAFETY: the type of all types, which is never freed.
-    let type_of_types = unsafe { Obj::from_ptr((&raw mut ffi::PyType_Type).cast()) };
-    // SAFETY: attached; owned or NULL.
-    let (bases, namespace) =
-        unsafe { (Ref::from_owned(ffi::PyTuple_New(0))?, Ref::from_owned(ffi::PyDict_New())?) };
-    let class = type_of_types.call(&[&*string("Sample")?, &*bases, &*namespace])?;
+    let class = make_class(None)?;
     let (one, other) = (string("one")?, string("other")?);
     let (first, second) = (class.call(&[])?, class.call(&[])?);
     first.setattr(&one, &none())?;
     first.setattr(&other, &none())?;
     second.setattr(&other, &class)?;
-    second.setattr(&one, &bases)?;
+    second.setattr(&one, &one)?;
     let (first, second) = (first.instance_dict()?, second.instance_dict()?);
     Ok(is_as_known(&first)
         && is_as_known(&second)
-        && holds(&class, &first, &second, &one, &bases)?
+        && holds(&class, &first, &second, &one, &one)?
         && holds(&class, &first, &second, &other, &class)?)
+}
+
+/// `type("Sample", bases, {})`
+pub(super) fn make_class(base: Option<&Obj>) -> Result<Ref> {
+    // SAFETY: the type of all types, which is never freed.
+    let type_of_types = unsafe { Obj::from_ptr((&raw mut ffi::PyType_Type).cast()) };
+    let bases: Vec<_> = base.iter().map(|base| base.as_ptr()).collect();
+    // SAFETY: attached; owned or NULL.
+    let namespace = unsafe { Ref::from_owned(ffi::PyDict_New())? };
+    type_of_types.call(&[&*string("Sample")?, &*tuple(&bases)?, &*namespace])
 }
 
 /// Of a dict with two entries: whether what is not to be followed is in its place.

@@ -535,7 +535,8 @@ pub(crate) fn make_overlay<T: Native>(base: &Obj) -> Result<Ref> {
     let made = unsafe { Ref::from_owned(ffi::PyType_FromSpecWithBases(&raw mut spec, base.as_ptr()))? };
     T::layout().type_object.store(made.as_ptr().cast(), Ordering::Relaxed);
     // One count for the layout: native code looks for the type for as long as the process lives.
-    std::mem::forget(made.clone());
+    std::mem::forget((made.clone(), base.to_ref()));
+    super::reclassing::share_keys(&made, base);
     Ok(made)
 }
 
