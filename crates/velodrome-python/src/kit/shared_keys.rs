@@ -11,8 +11,12 @@ use super::object::{Obj, Ref, Result, dict_get, none, string, tuple, went_well};
 /// Whether this interpreter's dicts were seen to be what they are taken for.
 static KNOWN: AtomicBool = AtomicBool::new(false);
 
-/// Where a `PyDictValues` has its values: since Python 3.13 they stand behind four counts of a byte.
+/// Where a `PyDictValues` has its values: since Python 3.13 they stand behind four numbers of a byte each, of which the first
+/// is how many there is room for, the second how many were set at some time.
 const VALUES_AT: usize = if cfg!(Py_3_13) { 8 } else { 0 };
+
+/// No class keeps more keys (`SHARED_KEYS_MAX_SIZE`).
+const MOST: usize = 30;
 
 /// What a class keeps for its instances. Nobody needs to know what is in it, but for [`Self::count`].
 #[derive(Copy, Clone, PartialEq, Eq)]
@@ -92,14 +96,32 @@ impl<'a> Values<'a> {
         (!value.is_null()).then(|| unsafe { Obj::from_ptr(value) }.to_ref())
     }
 
+    /// Up to where values stand. Before Python 3.13 nothing says how much room there is, so some may stand behind: where
+    /// other instances have more attributes.
+    fn room(&self) -> usize {
+        if cfg!(Py_3_13) {
+            return usize::from(self.numbers()[0]);
+        }
+        // SAFETY: a live dict.
+        unsafe { (*self.dict.as_ptr().cast::<ffi::PyDictObject>()).ma_used }.cast_unsigned()
+    }
+
+    /// Of room and of values, on Python 3.13 and later.
+    fn numbers(&self) -> [u8; 2] {
+        // SAFETY: there are values, and these stand before the first.
+        unsafe { self.first.cast::<u8>().sub(VALUES_AT).cast::<[u8; 2]>().read() }
+    }
+
+    /// Whether the numbers are what they should be where so many values were set.
+    fn is_counted(&self, set: u8) -> bool {
+        !cfg!(Py_3_13) || (self.numbers()[1] == set && (usize::from(set)..=MOST).contains(&self.room()))
+    }
+
     /// Where the value of `name` stands. One value may stand in several places, so each is exchanged in turn, to see
     /// whether a look-up meets what was put there.
     pub(crate) fn index_of(&self, name: &Obj) -> Result<Option<usize>> {
         let Some(value) = dict_get(self.dict, name)? else { return Ok(None) };
-        let object = self.dict.as_ptr().cast::<ffi::PyDictObject>();
-        // SAFETY: a live dict.
-        let used = unsafe { (*object).ma_used }.cast_unsigned();
-        for index in 0..used {
+        for index in 0..self.room() {
             // SAFETY: not more than there are. The look-up compares strings, so nothing runs that could see the dict in
             // between; who is put there is alive, and not counted.
             let found = unsafe {
@@ -172,7 +194,7 @@ fn holds(class: &Obj, learnt: &Obj, asked: &Obj, name: &Obj, value: &Obj) -> Res
     let (Some(learnt), Some(asked)) = (unsafe { (Values::of_known(learnt), Values::of_known(asked)) }) else {
         return Ok(false);
     };
-    if learnt.keys != asked.keys || learnt.keys != Keys::of_class(class) {
+    if learnt.keys != asked.keys || learnt.keys != Keys::of_class(class) || !learnt.is_counted(2) {
         return Ok(false);
     }
     // SAFETY: learnt from a dict with the same keys, of a class that is alive.
