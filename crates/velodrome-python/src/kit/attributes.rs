@@ -66,9 +66,20 @@ impl Attribute {
 
     #[inline]
     fn by_index(&self, dict: &Obj) -> Option<Ref> {
-        let values = Values::of(dict).filter(|values| values.keys() == self.keys.get())?;
         // SAFETY: the index is that of these keys, which live as long as the class: for ever, `Imported` keeps it.
-        unsafe { values.get(self.index.get()) }
+        unsafe { self.values(dict)?.get(self.index.get()) }
+    }
+
+    /// What is to be recognized and not to be kept: None, True, False.
+    #[inline]
+    fn peek(&self, dict: &Obj) -> Option<*mut ffi::PyObject> {
+        // SAFETY: as above.
+        unsafe { self.values(dict)?.peek(self.index.get()) }
+    }
+
+    #[inline]
+    fn values<'a>(&self, dict: &'a Obj) -> Option<Values<'a>> {
+        Values::of(dict).filter(|values| values.keys() == self.keys.get())
     }
 
     #[inline(never)]
@@ -140,6 +151,28 @@ impl<'a> Attributes<'a> {
             Some(found) => Ok(found),
             // Missing, or a class attribute: asyncio would say so.
             None => self.object.getattr(attribute.name()?),
+        }
+    }
+
+    /// None for Python's None, too.
+    #[inline]
+    pub(crate) fn get_unless_none(&self, attribute: &Attribute) -> Result<Option<Ref>> {
+        // SAFETY: a constant of the interpreter.
+        if attribute.peek(&self.dict) == Some(unsafe { ffi::Py_None() }) {
+            return Ok(None);
+        }
+        self.get(attribute).map(|value| (!value.is_none()).then_some(value))
+    }
+
+    /// `bool(object.name)`
+    #[inline]
+    pub(crate) fn is_true(&self, attribute: &Attribute) -> Result<bool> {
+        // SAFETY: constants of the interpreter.
+        let (no, yes) = unsafe { (ffi::Py_False(), ffi::Py_True()) };
+        match attribute.peek(&self.dict) {
+            Some(value) if value == no => Ok(false),
+            Some(value) if value == yes => Ok(true),
+            _ => self.get(attribute)?.is_true(),
         }
     }
 

@@ -90,10 +90,19 @@ impl<'a> Values<'a> {
     /// The index came from [`Self::index_of`] a dict with the same keys, which have lived since.
     #[inline]
     pub(crate) unsafe fn get(&self, index: usize) -> Option<Ref> {
+        // SAFETY: the caller's promise; the dict holds what is in it, and nothing runs before it is counted.
+        unsafe { self.peek(index) }.map(|value| unsafe { Obj::from_ptr(value) }.to_ref())
+    }
+
+    /// The same, not counted: it is there until the dict changes.
+    ///
+    /// # Safety
+    /// As for [`Self::get`].
+    #[inline]
+    pub(crate) unsafe fn peek(&self, index: usize) -> Option<*mut ffi::PyObject> {
         // SAFETY: there are as many values as the keys have room for, in every dict that has them.
         let value = unsafe { self.first.add(index).read() };
-        // SAFETY: the dict holds it.
-        (!value.is_null()).then(|| unsafe { Obj::from_ptr(value) }.to_ref())
+        (!value.is_null()).then_some(value)
     }
 
     /// Up to where values stand. Before Python 3.13 nothing says how much room there is, so some may stand behind: where

@@ -53,11 +53,11 @@ impl<'a> State<'a> {
     }
 
     pub(super) fn eof(&self) -> Result<bool> {
-        self.0.get(&EOF)?.is_true()
+        self.0.is_true(&EOF)
     }
 
     pub(super) fn exception(&self) -> Result<Option<Ref>> {
-        self.0.get(&EXCEPTION).map(unless_none)
+        self.0.get_unless_none(&EXCEPTION)
     }
 
     pub(super) fn limit(&self) -> Result<usize> {
@@ -69,7 +69,7 @@ impl<'a> State<'a> {
     }
 
     pub(super) fn waiter(&self) -> Result<Option<Ref>> {
-        self.0.get(&WAITER).map(unless_none)
+        self.0.get_unless_none(&WAITER)
     }
 
     pub(super) fn set_waiter(&self, waiter: &Obj) -> Result<()> {
@@ -77,7 +77,7 @@ impl<'a> State<'a> {
     }
 
     fn is_paused(&self) -> Result<bool> {
-        self.0.get(&PAUSED)?.is_true()
+        self.0.is_true(&PAUSED)
     }
 
     /// `if self._paused: …resume_reading()`
@@ -113,10 +113,6 @@ impl<'a> State<'a> {
             Err(raised) => Err(raised),
         }
     }
-}
-
-fn unless_none(value: Ref) -> Option<Ref> {
-    (!value.is_none()).then_some(value)
 }
 
 /// `reader.feed_data(data)`. False if that is not for native code to do.

@@ -12,7 +12,7 @@ use crate::kit::coroutines::{self, Coroutine, Life, Step, advance, make_coroutin
 use crate::kit::freeing::Spare;
 use crate::kit::methods::{GetSet, Method};
 use crate::kit::names::{Imported, Name};
-use crate::kit::object::{Obj, Raised, Ref, Result, Slot, boolean, none};
+use crate::kit::object::{Obj, Raised, Ref, Result, Slot, none};
 use crate::kit::types::{Layout, Native, This, Visit, make_overlay, new_kept};
 
 static ASYNCIO_WRITER: Imported = Imported::new("asyncio.streams", "StreamWriter");
@@ -129,17 +129,8 @@ fn unpressed(writer: &Obj) -> Result<bool> {
 
 /// Whether an exact stream protocol says neither that the connection is lost nor that it was told to pause.
 fn is_at_ease(protocol: &Obj) -> Result<bool> {
-    let dict = protocol.instance_dict()?;
-    for trouble in [&CONNECTION_LOST, &PAUSED] {
-        match trouble.of(&dict)? {
-            Some(found) if found.is(&boolean(false)) => {}
-            Some(found) if found.is_true()? => return Ok(false),
-            Some(_) => {}
-            // asyncio's own coroutine will say so.
-            None => return Ok(false),
-        }
-    }
-    Ok(true)
+    let state = Attributes::of(protocol)?;
+    Ok(!state.is_true(&CONNECTION_LOST)? && !state.is_true(&PAUSED)?)
 }
 
 /// One call of `drain`.

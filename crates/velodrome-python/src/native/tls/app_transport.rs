@@ -61,7 +61,7 @@ fn writelines(this: Transport<'_>, lines: &Obj) -> Result<Ref> {
 
 /// Closing, too, when the transport below is: what is written would not arrive.
 pub(crate) fn is_closing(this: &Attributes<'_>) -> Result<bool> {
-    if this.get(&CLOSED)?.is_true()? {
+    if this.is_true(&CLOSED)? {
         return Ok(true);
     }
     let protocol = this.get(&SSL_PROTOCOL)?;
