@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::driver::{Driver, Key, Timeout};
 use crate::hub::Hub;
 use crate::reactor::Reactor;
-use crate::ready::{Flow, SendRunnable, Visitor};
+use crate::ready::{Flow, Runnable, SendRunnable, Visitor};
 use crate::wakeup::Inbox;
 
 /// Of no registration: those count from zero, and their generations have 31 bits.
@@ -124,10 +124,14 @@ impl EventLoop {
         self.hub.reactor.wait(timeout)
     }
 
-    /// Phase 3: queue what other threads sent, then what the wait found.
+    /// Phase 3: queue what other threads sent, then what the wait found. What callbacks before it put off leaves before it
+    /// is looked at: its sockets are still in the processor's cache, and the peers can work meanwhile.
     pub fn dispatch(&self) {
         if self.inbox.has_rung() {
             self.queue_arrivals();
+        }
+        if self.hub.gathers() && !self.hub.ready.is_empty() && self.hub.reactor.has_events() {
+            self.hub.ready.push(Runnable::from_rc(Rc::clone(&self.hub), 0));
         }
         self.hub.reactor.dispatch(&self.hub.ready);
     }
@@ -193,7 +197,7 @@ mod tests {
 
     use super::*;
     use crate::driver::Interest;
-    use crate::ready::{RunShared, Runnable};
+    use crate::ready::RunShared;
     use crate::testing::world::{FD, Listens, Log, Recorder, World, once, write};
     use crate::transport::stream::Descriptor;
 
@@ -211,6 +215,30 @@ mod tests {
         world.script.feed(FD, b"x");
         world.turn();
         assert_eq!(log.take(), ["due", "read", "timer"]);
+    }
+
+    #[test]
+    fn what_callbacks_put_off_leaves_before_events() {
+        let (world, log) = (World::new(), Log::default());
+        world.hub().reactor.register(FD, Rc::new(Listens(log.clone())), Interest::READ).unwrap();
+        world.script.feed(FD, b"x");
+        let put_off = || {
+            let (hub, heard) = (Rc::clone(world.hub()), log.clone());
+            world.soon(move || hub.at_turn_end(says(&heard, "put off")));
+            world.hub().ready.push(says(&log, "due"));
+            world.turn();
+            log.take()
+        };
+        assert_eq!(put_off(), ["due", "read", "put off"], "at the end, where nobody gathers");
+        world.hub().gather_writes();
+        assert_eq!(put_off(), ["due", "put off", "read"]);
+        let ready = &world.hub().ready;
+        world.script.hang_up(FD);
+        world.engine.wait(Timeout::Zero).unwrap();
+        world.engine.dispatch();
+        let mut queued = 0;
+        ready.for_each(|_| queued += 1);
+        assert_eq!(queued, 1, "nothing but the event");
     }
 
     #[test]

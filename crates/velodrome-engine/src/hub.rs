@@ -11,7 +11,7 @@ use std::task::Waker;
 use crate::clock::Clock;
 use crate::putting_off::PuttingOff;
 use crate::reactor::Reactor;
-use crate::ready::{Flow, ReadyQueue, Runnable, Visitor};
+use crate::ready::{Flow, ReadyQueue, Run, Runnable, Visitor};
 use crate::sys::Batch;
 use crate::timers::{TimerKey, Timers};
 
@@ -136,6 +136,11 @@ impl Hub {
     /// waiting copies nothing.
     pub fn gather_writes(&self) {
         self.gathers.set(true);
+    }
+
+    /// Whether writes wait for each other.
+    pub(crate) fn gathers(&self) -> bool {
+        self.gathers.get()
     }
 
     /// Whether a write made now had better wait for others. It joins those that wait. Otherwise not when it answers
@@ -268,6 +273,13 @@ impl Hub {
                 source.abandon();
             }
         }
+    }
+}
+
+/// In the ready queue it is the place where callbacks end and events begin.
+impl Run for Hub {
+    fn run(self: Rc<Self>, _: usize) {
+        self.end_turn();
     }
 }
 
