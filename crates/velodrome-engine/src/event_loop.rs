@@ -130,10 +130,9 @@ impl EventLoop {
         if self.inbox.has_rung() {
             self.queue_arrivals();
         }
-        if self.hub.gathers() && !self.hub.ready.is_empty() && self.hub.reactor.has_events() {
-            self.hub.ready.push(Runnable::from_rc(Rc::clone(&self.hub), 0));
-        }
-        self.hub.reactor.dispatch(&self.hub.ready);
+        let is_border = self.hub.gathers() && !self.hub.ready.is_empty();
+        let border = is_border.then(|| Runnable::from_rc(Rc::clone(&self.hub), 0));
+        self.hub.reactor.dispatch(&self.hub.ready, border);
     }
 
     #[inline(never)]
@@ -232,13 +231,26 @@ mod tests {
         assert_eq!(put_off(), ["due", "read", "put off"], "at the end, where nobody gathers");
         world.hub().gather_writes();
         assert_eq!(put_off(), ["due", "put off", "read"]);
-        let ready = &world.hub().ready;
-        world.script.hang_up(FD);
-        world.engine.wait(Timeout::Zero).unwrap();
-        world.engine.dispatch();
-        let mut queued = 0;
-        ready.for_each(|_| queued += 1);
-        assert_eq!(queued, 1, "nothing but the event");
+    }
+
+    #[test]
+    fn there_is_no_border_where_callbacks_or_events_are_missing() {
+        let (world, log) = (World::new(), Log::default());
+        let registration =
+            world.hub().reactor.register(FD, Rc::new(Listens(log.clone())), Interest::READ).unwrap();
+        world.hub().gather_writes();
+        let queued = || {
+            world.engine.wait(Timeout::Zero).unwrap();
+            world.engine.dispatch();
+            world.hub().ready.take().len()
+        };
+        world.script.feed(FD, b"x");
+        assert_eq!(queued(), 1, "nothing but the event");
+        world.soon(|| ());
+        assert_eq!(queued(), 3, "callback, border, event");
+        world.hub().reactor.set_interest(&registration, Interest::NONE).unwrap();
+        world.soon(|| ());
+        assert_eq!(queued(), 1, "of an event that nobody wants to hear of");
     }
 
     #[test]

@@ -391,13 +391,15 @@ impl Reactor {
     }
 
     /// Queue a callback for each source that the last wait found ready.
-    pub fn dispatch(&self, ready: &ReadyQueue) {
+    ///
+    /// `border` is queued before the first of them, if there is one.
+    pub fn dispatch(&self, ready: &ReadyQueue, mut border: Option<Runnable>) {
         self.dispatches.set(self.dispatches.get() + 1);
         let mut events = self.events.take();
         let (mut orphans, table) = (false, self.table.borrow());
         for event in &events {
             // The table is borrowed meanwhile: what is put into the queue, a waker too, runs no foreign code by that.
-            orphans |= !self.queue(&table, event, ready);
+            orphans |= !self.queue(&table, event, ready, &mut border);
         }
         drop(table);
         events.clear();
@@ -409,13 +411,16 @@ impl Reactor {
 
     /// False if the event is one that nobody can silence.
     #[inline]
-    fn queue(&self, table: &Table, event: &Event, ready: &ReadyQueue) -> bool {
+    fn queue(&self, table: &Table, event: &Event, ready: &ReadyQueue, border: &mut Option<Runnable>) -> bool {
         let Some(registration) = table.find(event.key) else {
             return self.bells.borrow().iter().any(|(_, key)| *key == event.key);
         };
         let heard = event.readiness.wanted_by(registration.wanted.get());
         if heard.is_none() {
             return registration.resting.get() == self.dispatches.get() as u32 || self.silence(registration);
+        }
+        if let Some(border) = border.take() {
+            ready.push(border);
         }
         let left = if heard.contains(Readiness::READ) && registration.make_offer(ready) {
             heard.bits() & Readiness::WRITE.bits()

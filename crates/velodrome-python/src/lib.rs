@@ -45,9 +45,9 @@ fn native_types() -> [TypeEntry; 14] {
     ]
 }
 
-/// Learn what shortcuts stand on: how the steps and wake-ups of C tasks look, where contexts keep their variables,
-/// whether bytes objects, bytearrays and StopIterations can be used again, how dicts with shared keys look, whether servers keep their transports in a weak set. What
-/// is learnt belongs to the main interpreter: in another one the import fails.
+/// Learn what shortcuts stand on: how the steps and wake-ups of C tasks look, where contexts keep their variables, whether
+/// bytes objects, bytearrays and StopIterations can be used again, how dicts with shared keys look, whether servers keep
+/// their transports in a weak set. What is learnt belongs to the main interpreter: in another one the import fails.
 #[pyfunction]
 fn learn(
     step: &Bound<'_, PyAny>,

@@ -10,18 +10,20 @@ use crate::sys;
 ///
 /// A connection begins with its listener's options on Linux, on the BSDs and on macOS, but tcp(7) promises it nowhere. So
 /// the option is set on the listener, and its first connection is asked whether it came along. That is the oldest in the
-/// listener's queue: if it arrived after the option was set, so did all that follow.
+/// listener's queue: if it arrived after the option was set, so did all that follow, but for microseconds in which one
+/// processor has made a connection that it has not queued yet.
 #[derive(Debug)]
 pub struct Nodelay(Cell<Option<bool>>);
 
 impl Nodelay {
-    /// For the connections of `listener`.
-    ///
-    /// # Errors
-    /// What the kernel says: `listener` is not TCP's.
-    pub fn of_listener(listener: RawFd) -> io::Result<Self> {
-        sys::set_nodelay(listener, true)?;
-        Ok(Self(Cell::new(None)))
+    /// For the connections of `listener`; None if that is no internet socket. Where the listener cannot have the option
+    /// (MPTCP's of before Linux 5.17), its connections may: they are told one by one.
+    #[must_use]
+    pub fn of_listener(listener: RawFd) -> Option<Self> {
+        // Asked of others, TIPC says yes to whatever is TCP's, and answers with nothing.
+        sys::getsockname(listener).ok()?.as_socket_addr()?;
+        let refused = sys::set_nodelay(listener, true).is_err();
+        Some(Self(Cell::new(refused.then_some(false))))
     }
 
     /// Each connection accepted is to be shown here, the first one first.
@@ -105,8 +107,18 @@ mod tests {
     }
 
     #[test]
-    fn it_is_for_tcp() {
+    fn it_is_for_internet_sockets() {
         let (ours, _theirs) = sys::socketpair().unwrap();
-        assert!(Nodelay::of_listener(ours.as_raw_fd()).is_err());
+        assert!(Nodelay::of_listener(ours.as_raw_fd()).is_none());
+    }
+
+    /// A datagram socket stands for a listener that cannot have it.
+    #[test]
+    fn connections_of_a_listener_that_cannot_have_it_get_it() {
+        let refusing = sys::socket(AddressFamily::INET, SocketType::DGRAM).unwrap();
+        let nodelay = Nodelay::of_listener(refusing.as_raw_fd()).unwrap();
+        let listener = listener();
+        let _client = client_of(&listener);
+        assert!(shown_to(&nodelay, &listener));
     }
 }

@@ -57,7 +57,7 @@ impl Attribute {
 
     /// `vars(object).get(name)`
     #[inline]
-    pub(crate) fn of(&self, dict: &Obj) -> Result<Option<Ref>> {
+    pub(crate) fn of(&self, dict: &InstanceDict) -> Result<Option<Ref>> {
         match self.by_index(dict) {
             Some(found) => Ok(Some(found)),
             None => self.search(dict),
@@ -65,31 +65,31 @@ impl Attribute {
     }
 
     #[inline]
-    fn by_index(&self, dict: &Obj) -> Option<Ref> {
+    fn by_index(&self, dict: &InstanceDict) -> Option<Ref> {
         // SAFETY: the index is that of these keys, which live as long as the class: for ever, `Imported` keeps it.
         unsafe { self.values(dict)?.get(self.index.get()) }
     }
 
     /// What is to be recognized and not to be kept: None, True, False.
     #[inline]
-    fn peek(&self, dict: &Obj) -> Option<*mut ffi::PyObject> {
+    fn peek(&self, dict: &InstanceDict) -> Option<*mut ffi::PyObject> {
         // SAFETY: as above.
         unsafe { self.values(dict)?.peek(self.index.get()) }
     }
 
     #[inline]
-    fn values<'a>(&self, dict: &'a Obj) -> Option<Values<'a>> {
-        Values::of(dict).filter(|values| values.keys() == self.keys.get())
+    fn values<'a>(&self, dict: &'a InstanceDict) -> Option<Values<'a>> {
+        dict.values().filter(|values| values.keys() == self.keys.get())
     }
 
     #[inline(never)]
-    fn search(&self, dict: &Obj) -> Result<Option<Ref>> {
+    fn search(&self, dict: &InstanceDict) -> Result<Option<Ref>> {
         let searched = self.searched.get();
         self.searched.set(searched.wrapping_add(1));
         if searched.is_multiple_of(PATIENCE) {
             self.learn_index(dict)?;
         }
-        let name = self.name.get()?;
+        let (dict, name) = (&*dict.0, self.name.get()?);
         let mut place = self.place.get();
         match next(dict, &mut place) {
             Some((key, value)) if key == name.as_ptr() => {
@@ -100,9 +100,9 @@ impl Attribute {
         }
     }
 
-    fn learn_index(&self, dict: &Obj) -> Result<()> {
+    fn learn_index(&self, dict: &InstanceDict) -> Result<()> {
         let keys = Keys::of_class(self.class.get()?);
-        let Some(values) = Values::of(dict).filter(|values| values.keys() == keys) else { return Ok(()) };
+        let Some(values) = dict.values().filter(|values| values.keys() == keys) else { return Ok(()) };
         if let Some(index) = values.index_of(self.name.get()?)? {
             self.index.set(index);
             self.keys.set(keys);
@@ -131,15 +131,31 @@ impl Attribute {
     }
 }
 
+/// `vars(object)`
+pub(crate) struct InstanceDict(Ref);
+
+impl InstanceDict {
+    /// TypeError if it has none.
+    pub(crate) fn of(object: &Obj) -> Result<Self> {
+        object.instance_dict().map(Self)
+    }
+
+    #[inline]
+    fn values(&self) -> Option<Values<'_>> {
+        // SAFETY: what an object has for this is a dict, or of a subclass.
+        unsafe { Values::of(&self.0) }
+    }
+}
+
 /// An object's own attributes, read from its dict: to ask the object is to ask its classes first.
 pub(crate) struct Attributes<'a> {
     object: &'a Obj,
-    dict: Ref,
+    dict: InstanceDict,
 }
 
 impl<'a> Attributes<'a> {
     pub(crate) fn of(object: &'a Obj) -> Result<Self> {
-        Ok(Self { object, dict: object.instance_dict()? })
+        Ok(Self { object, dict: InstanceDict::of(object)? })
     }
 
     pub(crate) fn object(&self) -> &'a Obj {
@@ -177,11 +193,11 @@ impl<'a> Attributes<'a> {
     }
 
     pub(crate) fn set(&self, attribute: &Attribute, value: &Obj) -> Result<()> {
-        dict_set(&self.dict, attribute.name()?, value)
+        dict_set(&self.dict.0, attribute.name()?, value)
     }
 
     pub(crate) fn has(&self, name: &Obj) -> Result<bool> {
-        Ok(dict_get(&self.dict, name)?.is_some())
+        Ok(dict_get(&self.dict.0, name)?.is_some())
     }
 }
 

@@ -5,13 +5,14 @@
 //! that dict for the name of each method that is called: 260 instructions instead of 30. Where both classes have the same
 //! keys nothing needs to move.
 
+use std::ffi::c_ulong;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::ffi;
 
 use super::names::{Name, Once};
 use super::object::{Obj, Ref, Result, none, string, went_well};
-use super::shared_keys::{self, Keys, Values, make_class};
+use super::shared_keys::{Keys, Values, is_as_known, make_class};
 
 /// Whether it is to be done as it was tried: not in a test of what happens elsewhere.
 static KNOWN: AtomicBool = AtomicBool::new(false);
@@ -23,7 +24,6 @@ static CLASS: Name = Name::new("__class__");
 pub(super) fn share_keys(subclass: &Obj, base: &Obj) {
     static WORKS: Once<bool> = Once::new();
     if WORKS.get().is_none() {
-        shared_keys::learn();
         WORKS.set(cfg!(all(Py_3_13, not(Py_GIL_DISABLED))) && went_well(tried()));
     }
     if WORKS.get() == Some(&true) {
@@ -33,15 +33,32 @@ pub(super) fn share_keys(subclass: &Obj, base: &Obj) {
 
 fn give_keys(subclass: &Obj, base: &Obj) {
     let keys = Keys::of_class(base);
-    if let Some(count) = keys.count() {
-        // SAFETY: `count` is that of the keys' owners, of whom there is one more now; a heap type with keys, as the base is
-        // one. The keys that it had are left alone: nothing public lets go of them.
+    if let Some(count) = keys.count().filter(|_| keep_attributes_alike(subclass, base)) {
+        // SAFETY: `count` is that of the keys' owners, of whom there is one more now; both are heap types with keys. Those
+        // that the subclass had are left alone: nothing public lets go of them.
         unsafe {
             *count += 1;
             (*subclass.as_ptr().cast::<ffi::PyHeapTypeObject>()).ht_cached_keys = keys.as_ptr();
         }
     }
 }
+
+/// Whether two classes have keys, and instances that have everything in one place: the same size and, by their flags,
+/// dicts, values and weak references kept in the same way.
+fn keep_attributes_alike(one: &Obj, other: &Obj) -> bool {
+    if [one, other].map(Keys::of_class).contains(&Keys::NONE) {
+        return false;
+    }
+    let kept = |class: &Obj| {
+        let class = class.as_ptr().cast::<ffi::PyTypeObject>();
+        // SAFETY: what has keys is a live type.
+        unsafe { ((*class).tp_basicsize, (*class).tp_flags & KEPT) }
+    };
+    kept(one) == kept(other)
+}
+
+/// `Py_TPFLAGS_INLINE_VALUES`, `Py_TPFLAGS_MANAGED_WEAKREF` and `Py_TPFLAGS_MANAGED_DICT`.
+const KEPT: c_ulong = 0b1_1100;
 
 /// `object.__class__ = subclass`
 pub(crate) fn become_instance(object: &Obj, subclass: &Obj) -> Result<()> {
@@ -101,13 +118,15 @@ fn tried() -> Result<bool> {
     }
     set_class(&moved, &subclass);
     moved.setattr(&other, &none())?;
-    let values = moved.instance_dict()?;
+    let dict = moved.instance_dict()?;
+    // SAFETY: a dict, whose fields were found in their places.
+    let values = unsafe { is_as_known(&dict, 2).then(|| Values::of_known(&dict)).flatten() };
     Ok(moved.type_ptr() == subclass.as_ptr().cast()
         && moved.getattr(&name)?.is(&base)
         && moved.getattr(&other)?.is_none()
         && stays.getattr(&name)?.is(&subclass)
         && !stays.has_attribute(&other)
-        && Values::of(&values).is_some_and(|values| values.keys() == Keys::of_class(&base)))
+        && values.is_some_and(|values| values.keys() == Keys::of_class(&base)))
 }
 
 /// Whether the keys' first word counts who has them: a dict made for an instance is one more.

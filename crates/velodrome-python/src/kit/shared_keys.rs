@@ -12,8 +12,8 @@ use super::object::{Obj, Ref, Result, dict_get, none, string, tuple, went_well};
 static KNOWN: AtomicBool = AtomicBool::new(false);
 
 /// Where a `PyDictValues` has its values: since Python 3.13 they stand behind four numbers of a byte each, of which the first
-/// is how many there is room for, the second how many were set at some time.
-const VALUES_AT: usize = if cfg!(Py_3_13) { 8 } else { 0 };
+/// is how many there is room for, the second how many there are.
+const VALUES_AT: usize = if cfg!(Py_3_13) { size_of::<*mut ffi::PyObject>() } else { 0 };
 
 /// No class keeps more keys (`SHARED_KEYS_MAX_SIZE`).
 const MOST: usize = 30;
@@ -26,7 +26,7 @@ impl Keys {
     /// What no dict has.
     pub(crate) const NONE: Self = Self(std::ptr::null_mut());
 
-    /// Of the instances of a class that Python code made.
+    /// Of the instances of a class that was made at run time; any other has none.
     pub(crate) fn of_class(class: &Obj) -> Self {
         // SAFETY: alive; the flags say whether it is a type, and of which kind.
         let is_heap_type = unsafe {
@@ -58,20 +58,23 @@ pub(crate) struct Values<'a> {
 }
 
 impl<'a> Values<'a> {
-    /// None for a dict that has keys of its own.
+    /// None for a dict that has keys of its own, or if nothing is known of dicts here.
+    ///
+    /// # Safety
+    /// `dict` is a dict.
     #[inline]
-    pub(crate) fn of(dict: &'a Obj) -> Option<Self> {
+    pub(super) unsafe fn of(dict: &'a Obj) -> Option<Self> {
         if !KNOWN.load(Ordering::Relaxed) {
             return None;
         }
-        // SAFETY: `instance_dict` gives nothing but dicts, whose layout was tried.
+        // SAFETY: the caller's promise; the layout was tried.
         unsafe { Self::of_known(dict) }
     }
 
     /// # Safety
     /// `dict` is a dict, of the layout that is known.
     #[inline]
-    unsafe fn of_known(dict: &'a Obj) -> Option<Self> {
+    pub(super) unsafe fn of_known(dict: &'a Obj) -> Option<Self> {
         let object = dict.as_ptr().cast::<ffi::PyDictObject>();
         // SAFETY: the caller's promise.
         let (keys, values) = unsafe { ((*object).ma_keys, (*object).ma_values) };
@@ -100,7 +103,7 @@ impl<'a> Values<'a> {
     /// As for [`Self::get`].
     #[inline]
     pub(crate) unsafe fn peek(&self, index: usize) -> Option<*mut ffi::PyObject> {
-        // SAFETY: there are as many values as the keys have room for, in every dict that has them.
+        // SAFETY: an array has room for all names that its keys have or will get, when it is made and ever after.
         let value = unsafe { self.first.add(index).read() };
         (!value.is_null()).then_some(value)
     }
@@ -129,7 +132,9 @@ impl<'a> Values<'a> {
     /// Where the value of `name` stands. One value may stand in several places, so each is exchanged in turn, to see
     /// whether a look-up meets what was put there.
     pub(crate) fn index_of(&self, name: &Obj) -> Result<Option<usize>> {
-        let Some(value) = dict_get(self.dict, name)? else { return Ok(None) };
+        let Some(value) = dict_get(self.dict, name)?.filter(|value| !value.is(self.dict)) else {
+            return Ok(None);
+        };
         for index in 0..self.room() {
             // SAFETY: not more than there are. The look-up compares strings, so nothing runs that could see the dict in
             // between; who is put there is alive, and not counted.
@@ -171,8 +176,8 @@ fn tried() -> Result<bool> {
     second.setattr(&other, &class)?;
     second.setattr(&one, &one)?;
     let (first, second) = (first.instance_dict()?, second.instance_dict()?);
-    Ok(is_as_known(&first)
-        && is_as_known(&second)
+    Ok(is_as_known(&first, 2)
+        && is_as_known(&second, 2)
         && holds(&class, &first, &second, &one, &one)?
         && holds(&class, &first, &second, &other, &class)?)
 }
@@ -187,13 +192,13 @@ pub(super) fn make_class(base: Option<&Obj>) -> Result<Ref> {
     type_of_types.call(&[&*string("Sample")?, &*tuple(&bases)?, &*namespace])
 }
 
-/// Of a dict with two entries: whether what is not to be followed is in its place.
-fn is_as_known(dict: &Obj) -> bool {
+/// Of a dict with so many entries: whether what is not to be followed is in its place.
+pub(super) fn is_as_known(dict: &Obj, entries: ffi::Py_ssize_t) -> bool {
     let object = dict.as_ptr().cast::<ffi::PyDictObject>();
     // SAFETY: a live dict; the size of its type says whether it has the fields, before one is read.
     unsafe {
         (*dict.type_ptr()).tp_basicsize.cast_unsigned() == size_of::<ffi::PyDictObject>()
-            && (*object).ma_used == 2
+            && (*object).ma_used == entries
     }
 }
 

@@ -512,7 +512,7 @@ pub(super) fn make_type_with<T: Native>(base: Option<&Obj>, more: Vec<ffi::PyTyp
 }
 
 /// Make a subclass of a Python class that adds methods and nothing else, so that instances of `base` can become its
-/// instances by assignment to `__class__`. T has no size: there is no value, and `This<T>` is the object alone.
+/// instances, see [`reclassing`](super::reclassing). T has no size: there is no value, and `This<T>` is the object alone.
 pub(crate) fn make_overlay<T: Native>(base: &Obj) -> Result<Ref> {
     const { assert!(size_of::<T>() == 0 && align_of::<T>() == 1) };
     let mut methods: Vec<_> = T::methods().into_iter().map(Method::into_def).collect();
@@ -534,7 +534,8 @@ pub(crate) fn make_overlay<T: Native>(base: &Obj) -> Result<Ref> {
     // SAFETY: attached; spec and slots live until the call returns, the tables they point to for ever.
     let made = unsafe { Ref::from_owned(ffi::PyType_FromSpecWithBases(&raw mut spec, base.as_ptr()))? };
     T::layout().type_object.store(made.as_ptr().cast(), Ordering::Relaxed);
-    // One count for the layout: native code looks for the type for as long as the process lives.
+    // One count for the layout: native code looks for the type for as long as the process lives. One of the base for its
+    // keys, which may become the type's.
     std::mem::forget((made.clone(), base.to_ref()));
     super::reclassing::share_keys(&made, base);
     Ok(made)

@@ -192,7 +192,7 @@ fn listen(this: This<'_, Loop>, args: Args<'_>) -> Result<Ref> {
         context: Slot::new(own.map_or_else(context::copy_current, |own| Ok(own.to_ref()))?),
         own_contexts: own.is_some(),
         clients: clients_of(args.required(2, "_listen", "server")?),
-        nodelay: Nodelay::of_listener(fd).ok(),
+        nodelay: Nodelay::of_listener(fd),
     };
     let engine = this.engine_shared()?;
     watching::unwatch(this, &engine, fd);

@@ -7,7 +7,7 @@ use std::ffi::CStr;
 use super::tls::app_transport;
 use super::transport::{self, Transport};
 use super::{dispatch, fairness, reader};
-use crate::kit::attributes::{Attribute, Attributes};
+use crate::kit::attributes::{Attribute, Attributes, InstanceDict};
 use crate::kit::coroutines::{self, Coroutine, Life, Step, advance, make_coroutine_type};
 use crate::kit::freeing::Spare;
 use crate::kit::methods::{GetSet, Method};
@@ -55,7 +55,7 @@ impl Native for StreamWriter {
 }
 
 fn write(this: This<'_, StreamWriter>, data: &Obj) -> Result<Ref> {
-    let transport = attribute(&*this.object().instance_dict()?, &TRANSPORT)?;
+    let transport = attribute(&InstanceDict::of(this.object())?, &TRANSPORT)?;
     let write = WRITE.get()?;
     match known(&transport, write)? {
         Known::Plain(transport) => transport::write(transport, data),
@@ -94,7 +94,7 @@ fn drain(this: This<'_, StreamWriter>) -> Result<Ref> {
 }
 
 /// An attribute of the instance; None where there is none, for asyncio to complain of.
-fn attribute(dict: &Obj, attribute: &Attribute) -> Result<Ref> {
+fn attribute(dict: &InstanceDict, attribute: &Attribute) -> Result<Ref> {
     Ok(attribute.of(dict)?.unwrap_or_else(none))
 }
 
@@ -114,7 +114,7 @@ fn is_closing(transport: &Obj) -> Result<bool> {
 
 /// Whether there is nothing to wait for and nothing to complain of.
 fn unpressed(writer: &Obj) -> Result<bool> {
-    let dict = writer.instance_dict()?;
+    let dict = InstanceDict::of(writer)?;
     let reader = attribute(&dict, &READER)?;
     if !reader.is_none() && !is_well(&reader)? {
         return Ok(false);

@@ -81,10 +81,8 @@ impl Setup {
     }
 
     /// For a listener of TCP whose connections shall have it.
-    pub(super) fn nodelay_of(&self, listener: &OwnedFd) -> io::Result<Option<Nodelay>> {
-        let fd = listener.as_raw_fd();
-        let wanted = self.nodelay && sys::getsockname(fd)?.as_socket_addr().is_some();
-        wanted.then(|| Nodelay::of_listener(fd)).transpose()
+    pub(super) fn nodelay_of(&self, listener: &OwnedFd) -> Option<Nodelay> {
+        if self.nodelay { Nodelay::of_listener(listener.as_raw_fd()) } else { None }
     }
 }
 

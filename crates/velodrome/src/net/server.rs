@@ -90,7 +90,7 @@ impl Server {
             let door = Door {
                 local: Rc::downgrade(local),
                 server: Rc::downgrade(&server.0),
-                nodelay: options.setup.nodelay_of(&socket)?,
+                nodelay: options.setup.nodelay_of(&socket),
                 setup: options.setup.clone(),
                 serve: Rc::clone(&serve),
             };
