@@ -24,12 +24,13 @@ RUST = ROOT / CHARTS / "rust.md"
 def provenance(results: dict) -> str:
     machine, versions = results["machine"], results["versions"]
     date = datetime.datetime.fromisoformat(results["date"])
+    added = ", ".join(f"{name} {rounds}" for name, rounds in results.get("added", {}).items())
     packages = ", ".join(f"{name} {version}" for name, version in versions.items())
     return (
         f"Measured on {date:%d %B %Y} at commit `{results.get('commit') or 'unknown'}`: "
         f"{machine['processor']}, {machine['cores']} cores, {machine['system']} {machine['kernel']}; "
         f"{packages}. Loops in turn for {results['rounds']} rounds of {results['seconds']:g} s, "
-        "the best round of each kept."
+        "the best round of each kept." + (f" Rounds more, against noise: {added}." if added else "")
     )
 
 
