@@ -6,6 +6,7 @@ import asyncio
 import gc
 import inspect
 import os
+import signal
 import socket
 import threading
 import time
@@ -55,6 +56,28 @@ def test_attributes(loop):
     assert vars(loop)["anything"] == 42
     del loop.anything
     assert not hasattr(loop, "anything")
+
+
+@pytest.mark.velodrome_only
+def test_the_loop_itself_fills_no_dictionary(loop, tmp_path):
+    """CPython 3.13 finds methods slowly in an object that has one."""
+
+    async def main():
+        server = await asyncio.start_unix_server(lambda _, writer: writer.close(), tmp_path / "socket")
+        reader, writer = await asyncio.open_unix_connection(tmp_path / "socket")
+        assert await reader.read() == b""
+        writer.close()
+        server.close()
+        await asyncio.to_thread(len, b"")
+        await loop.getaddrinfo("localhost", 80)
+        loop.add_signal_handler(signal.SIGUSR1, print)
+        loop.set_exception_handler(None)
+        await (await asyncio.create_subprocess_exec("true")).wait()
+
+    loop.run_until_complete(main())
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
+    assert vars(loop) == {}
 
 
 def test_weak_references_and_hash(loop):
