@@ -89,7 +89,7 @@ impl Connection {
         &self.peer
     }
 
-    pub(super) fn at_eof(&self) -> bool {
+    pub(crate) fn at_eof(&self) -> bool {
         self.inbound.at_eof()
     }
 

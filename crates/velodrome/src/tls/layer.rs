@@ -6,10 +6,12 @@
 use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
 use std::os::fd::RawFd;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 
 use rustls::Connection as Session;
+use velodrome_engine::ready::{Run, Runnable};
+use velodrome_engine::timers::TimerKey;
 use velodrome_engine::transport::flow_control::LimitsError;
 use velodrome_engine::transport::stream::{Refused, Stream};
 use velodrome_engine::transport::write_queue::Chunk;
@@ -23,6 +25,13 @@ use crate::waiting::Waiter;
 /// What is read at once: four of TLS's records, the largest.
 const ROOM: usize = 64 * 1024;
 
+/// How long what was written before a close may take to leave, in nanoseconds: asyncio's `SSL_SHUTDOWN_TIMEOUT`.
+const PATIENCE: u64 = 30_000_000_000;
+
+/// What a runnable of a layer is for.
+const CATCH_UP: usize = 0;
+const GIVE_UP: usize = 1;
+
 thread_local! {
     /// Where ciphertext is read to. Not the hub's buffer: what is deciphered goes there while this is still in use, and a
     /// second one of that size would be allocated for each read.
@@ -30,6 +39,7 @@ thread_local! {
 }
 
 pub(crate) struct Layer {
+    myself: Weak<Self>,
     stream: Rc<Stream>,
     session: RefCell<Session>,
     /// None once the connection is lost.
@@ -45,6 +55,15 @@ pub(crate) struct Layer {
     finished: Cell<bool>,
     /// Ciphertext on its way to the socket; kept for its memory.
     outgoing: Cell<Vec<u8>>,
+    /// The protocol paused before it had all that had arrived: the session may have more for it, and then comes what is
+    /// `unread`.
+    held: Cell<bool>,
+    /// Ciphertext.
+    unread: Cell<Vec<u8>>,
+    /// The peer has ended, and all that was written has left but for our own end, which it need not wait for.
+    parting: Cell<bool>,
+    /// When the end will not be waited for any longer.
+    deadline: Cell<Option<TimerKey>>,
 }
 
 enum Progress {
@@ -56,7 +75,8 @@ enum Progress {
 impl Layer {
     /// Encryption over `stream` for `inner`, which is told of what arrives from now on.
     pub(super) fn new(stream: Rc<Stream>, session: Session, inner: Rc<dyn Protocol>) -> Rc<Self> {
-        let layer = Rc::new(Self {
+        let layer = Rc::new_cyclic(|myself| Self {
+            myself: Weak::clone(myself),
             stream,
             session: RefCell::new(session),
             inner: RefCell::new(Some(inner)),
@@ -66,6 +86,10 @@ impl Layer {
             ended: Cell::new(false),
             finished: Cell::new(false),
             outgoing: Cell::default(),
+            held: Cell::default(),
+            unread: Cell::default(),
+            parting: Cell::default(),
+            deadline: Cell::default(),
         });
         layer.stream.set_protocol(Rc::clone(&layer) as Rc<_>);
         layer
@@ -118,8 +142,12 @@ impl Layer {
 
     /// What the socket has brought.
     fn take(&self, mut arrived: &[u8]) -> io::Result<()> {
-        // What comes behind the peer's end is nobody's.
-        while !arrived.is_empty() && !self.ended.get() && !self.stream.is_lost() {
+        // What comes behind the peer's end, or when we have closed, is nobody's.
+        while !arrived.is_empty() && !self.ended.get() && !self.stream.is_closing() {
+            if self.held.get() {
+                self.put_aside(arrived);
+                break;
+            }
             let processed = self.process(&mut arrived);
             // An error has an alert to be sent, too.
             self.send();
@@ -147,21 +175,44 @@ impl Layer {
         Ok(())
     }
 
+    fn put_aside(&self, arrived: &[u8]) {
+        let mut unread = self.unread.take();
+        unread.extend_from_slice(arrived);
+        self.unread.set(unread);
+    }
+
     /// Hand on what has been deciphered, and at last that it was all.
     fn deliver(&self) {
-        loop {
-            let Some(inner) = self.inner().filter(|_| !self.stream.is_closing()) else { return };
+        while let Some(inner) = self.inner().filter(|_| !self.stream.is_closing()) {
+            if self.stream.is_paused() {
+                return self.held.set(true);
+            }
             let received = inner.data_ready(&mut |buffer| self.session.borrow_mut().reader().read(buffer));
             match received {
                 Received::Bytes => {}
-                Received::Nothing | Received::Failed(_) => return,
-                Received::Eof => {
-                    if !inner.eof_received() {
-                        Stream::close(&self.stream);
-                    }
-                    return;
-                }
+                Received::Nothing => return,
+                Received::Failed(error) => return Stream::abort(&self.stream, Some(error)),
+                Received::Eof => return self.tell_end(&*inner),
             }
+        }
+    }
+
+    fn tell_end(&self, inner: &dyn Protocol) {
+        if !inner.eof_received() {
+            self.parting.set(self.stream.buffered() == 0);
+            self.end();
+        }
+    }
+
+    /// Go on where the protocol paused, if it wants to. Before anything else that arrives, which comes behind.
+    fn catch_up(&self) {
+        if self.stream.is_paused() || !self.held.replace(false) {
+            return;
+        }
+        self.deliver();
+        let unread = self.unread.take();
+        if let Err(error) = self.take(&unread) {
+            Stream::abort(&self.stream, Some(error));
         }
     }
 
@@ -184,7 +235,12 @@ impl Layer {
     }
 
     fn admit(&self) -> Result<(), Refused> {
-        if self.finished.get() { Err(Refused::AfterEof) } else { Ok(()) }
+        match self.finished.get() {
+            false => Ok(()),
+            // No mistake: a plain connection drops it, too.
+            true if self.stream.is_closing() => Err(Refused::Lost(1)),
+            true => Err(Refused::AfterEof),
+        }
     }
 
     fn put(&self, data: &[u8]) {
@@ -197,6 +253,38 @@ impl Layer {
         if !self.finished.replace(true) {
             self.session.borrow_mut().send_close_notify();
             self.send();
+        }
+    }
+
+    /// Say that it was all, and close when that has left.
+    fn end(&self) {
+        if !self.stream.is_closing() {
+            self.finish();
+            Stream::close(&self.stream);
+            self.limit_end();
+        }
+    }
+
+    /// Let a peer that takes nothing not keep the connection for ever.
+    fn limit_end(&self) {
+        if let Some(myself) = self.myself.upgrade().filter(|_| !self.stream.is_lost()) {
+            let hub = self.stream.hub();
+            let deadline = hub.clock.now().saturating_add(PATIENCE);
+            self.deadline.set(Some(hub.call_at(deadline, Runnable::from_rc(myself, GIVE_UP))));
+        }
+    }
+
+    fn give_up(&self) {
+        self.deadline.set(None);
+        let what = "the peer did not take what was written before the connection was closed";
+        Stream::abort(&self.stream, Some(io::Error::new(io::ErrorKind::TimedOut, what)));
+    }
+
+    /// Nothing is to come any more.
+    fn forget(&self) {
+        self.unread.take();
+        if let Some(key) = self.deadline.take() {
+            drop(self.stream.hub().cancel_timer(key));
         }
     }
 
@@ -214,6 +302,7 @@ impl Protocol for Layer {
     }
 
     fn data_ready(&self, recv: Recv<'_>) -> Received {
+        self.catch_up();
         // Taken out, not borrowed: whoever is told below may read another connection.
         let mut ciphertext = CIPHERTEXT.take();
         ciphertext.resize(ROOM, 0);
@@ -224,6 +313,7 @@ impl Protocol for Layer {
 
     /// The socket's end. What TLS has to say about its own end came before, or never will.
     fn eof_received(&self) -> bool {
+        self.catch_up();
         if !self.ended.get() {
             let what = "the connection ended without TLS's close_notify: something may be missing";
             Stream::abort(&self.stream, Some(io::Error::new(io::ErrorKind::UnexpectedEof, what)));
@@ -250,8 +340,10 @@ impl Protocol for Layer {
     }
 
     fn connection_lost(&self, error: Option<io::Error>) {
+        let error = error.filter(|_| !self.parting.get());
         let why = error.as_ref().map_or_else(given_up, same_error);
         self.fail_handshake(why);
+        self.forget();
         if let Some(inner) = self.inner.take() {
             inner.connection_lost(error);
         }
@@ -259,8 +351,18 @@ impl Protocol for Layer {
 
     fn abandon(&self) {
         self.fail_handshake(io::Error::other("the event loop of this connection has ended"));
+        self.forget();
         if let Some(inner) = self.inner.take() {
             inner.abandon();
+        }
+    }
+}
+
+impl Run for Layer {
+    fn run(self: Rc<Self>, arg: usize) {
+        match arg {
+            CATCH_UP => self.catch_up(),
+            _ => self.give_up(),
         }
     }
 }
@@ -298,10 +400,7 @@ impl Channel for Layer {
     }
 
     fn close(self: Rc<Self>) {
-        if !self.stream.is_closing() {
-            self.finish();
-            Stream::close(&self.stream);
-        }
+        self.end();
     }
 
     fn abort(self: Rc<Self>, error: Option<io::Error>) {
@@ -314,6 +413,10 @@ impl Channel for Layer {
 
     fn resume_reading(self: Rc<Self>) {
         Stream::resume_reading(&self.stream);
+        if self.held.get() {
+            let hub = Rc::clone(self.stream.hub());
+            hub.ready.push(Runnable::from_rc(self, CATCH_UP));
+        }
     }
 
     fn plain(self: Rc<Self>) -> Option<Rc<Stream>> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::{ClientConfig, ServerConfig};
+use velodrome_engine::transport::Protocol;
 
 use super::handshake::{Handshake, Tls};
 use super::layer::Layer;
@@ -230,6 +231,10 @@ impl StreamWriter {
         connection.attach_layer(Rc::clone(&layer) as Rc<_>);
         let shaking = Shaking(Some(Rc::clone(&layer)));
         layer.begin(&connection.take_unread());
+        if connection.at_eof() {
+            // The layer has not heard of it, and nothing else will come.
+            layer.eof_received();
+        }
         shaking.shake(&layer).await
     }
 }

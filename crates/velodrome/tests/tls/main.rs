@@ -1,17 +1,18 @@
 //! TLS between two ends of ours, and with an end that misbehaves. Compiled with `--all-features`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod configs;
+mod edges;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use configs::{HOST, certificate, client_config, server_config};
 use support::{Log, kind, really, settle};
 use velodrome::tls::{
     Tls, create_tls_connection, create_tls_server, open_tls_connection, rustls, start_tls_server,
@@ -20,30 +21,6 @@ use velodrome::{
     Builder, ConnectOptions, Protocol, Server, StreamReader, StreamWriter, Transport, open_connection, spawn,
     start_server, timeout, yield_now,
 };
-
-const HOST: &str = "127.0.0.1";
-
-fn certificate() -> CertificateDer<'static> {
-    CertificateDer::from_pem_slice(include_bytes!("../examples/localhost.pem")).unwrap()
-}
-
-fn server_config() -> Arc<rustls::ServerConfig> {
-    let key = PrivateKeyDer::from_pem_slice(include_bytes!("../examples/localhost.key")).unwrap();
-    let builder = rustls::ServerConfig::builder().with_no_client_auth();
-    let mut config = builder.with_single_cert(vec![certificate()], key).unwrap();
-    config.alpn_protocols = vec![b"echo".to_vec()];
-    Arc::new(config)
-}
-
-fn client_config(trusts: bool) -> Arc<rustls::ClientConfig> {
-    let mut roots = rustls::RootCertStore::empty();
-    if trusts {
-        roots.add(certificate()).unwrap();
-    }
-    let mut config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"echo".to_vec()];
-    Arc::new(config)
-}
 
 async fn echo(mut reader: StreamReader, writer: StreamWriter) -> io::Result<()> {
     while let data @ [_, ..] = &*reader.read(1 << 16).await? {
