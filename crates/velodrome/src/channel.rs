@@ -3,6 +3,7 @@
 //! Streams and protocols write and pause through this and need not know which. The engine's own seam is on the other
 //! side, where bytes arrive: a layer is a protocol to the socket, and a channel to whoever uses it.
 
+use std::any::Any;
 use std::ffi::OsStr;
 use std::io;
 use std::net::SocketAddr;
@@ -18,7 +19,7 @@ use velodrome_engine::transport::write_queue::Chunk;
 
 /// The engine's transport, or one over it. It takes `self` by its count because a write may lose the connection, and
 /// with it the last other reference.
-pub(crate) trait Channel {
+pub(crate) trait Channel: Any {
     fn write(self: Rc<Self>, data: &[u8]) -> Result<(), Refused>;
     fn write_all(self: Rc<Self>, pieces: &mut dyn Iterator<Item = Vec<u8>>) -> Result<(), Refused>;
     /// Send what is being gathered now.

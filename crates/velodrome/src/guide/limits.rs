@@ -17,8 +17,7 @@
 //!   line, and [`Builder`](crate::Builder) has as methods what would be the macro's arguments. A `select!` is no part of a
 //!   runtime: that of the crate `futures` works on every future here; [below](#instead-of-select) are two ways without.
 //! * **No TLS by OpenSSL.** The Rust face has rustls; the Python face uses the interpreter's `ssl` module, so neither
-//!   links a second OpenSSL. A protocol is encrypted
-//!   from the beginning; `start_tls` in the middle is for streams.
+//!   links a second OpenSSL.
 //! * **A handler is not asked to stop.** [`Server::close_clients`](crate::Server::close_clients) closes connections; what
 //!   their handlers do then is theirs. Cancelling drops.
 //! * **An unencrypted connection's `close` does not linger.** Bytes that the peer has sent and nobody read make the kernel

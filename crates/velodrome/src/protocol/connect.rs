@@ -10,6 +10,7 @@ use std::rc::Rc;
 use velodrome_engine::sys::Peer;
 use velodrome_engine::transport::stream::{Descriptor, Stream};
 
+use super::far_end::Wire;
 use super::host::{Host, ProtocolRef};
 use super::kinds::AnyProtocol;
 use super::transport::Transport;
@@ -269,7 +270,12 @@ pub(super) fn call_factory<P>(factory: impl Fn() -> P) -> io::Result<P> {
     catch_unwind(AssertUnwindSafe(factory)).map_err(|_| io::Error::other("the protocol factory panicked"))
 }
 
-type Opened<C, P, K> = (Rc<C>, Rc<Host<P, K>>);
+/// What carries the bytes, how transports find it, and whose they are.
+pub(super) struct Opened<C, P, K> {
+    pub(super) channel: Rc<C>,
+    pub(super) wire: Rc<Wire>,
+    pub(super) host: Rc<Host<P, K>>,
+}
 
 fn open<P: AnyProtocol<K>, K: 'static>(
     local: &Rc<Local>,
@@ -299,8 +305,9 @@ pub(super) fn open_over<P: AnyProtocol<K>, K: 'static, C: Channel + 'static>(
         stream.discard();
         return Err(advice::unwatched(fd, error));
     }
-    host.attach(Rc::clone(&channel) as Rc<_>);
-    Ok((channel, host))
+    let wire = Wire::new(Rc::clone(&channel) as Rc<_>);
+    host.attach(Rc::clone(&wire));
+    Ok(Opened { channel, wire, host })
 }
 
 /// The connection of a client, once its protocol knows.
@@ -310,21 +317,19 @@ async fn made<P: AnyProtocol<K>, K: 'static>(
     socket: OwnedFd,
     peer: Peer,
 ) -> io::Result<(Transport, ProtocolRef<P>)> {
-    let (stream, host) = open(local, protocol, socket, peer, None)?;
-    let opening = Opening(Some(stream));
+    let Opened { channel, wire, host } = open(local, protocol, socket, peer, None)?;
+    let opening = Opening(Some(channel));
     poll_fn(|cx| host.poll_made(cx)).await;
-    let transport = opening.keep().map(|stream| host.transport(stream));
-    let transport = transport
-        .ok_or_else(|| advice::unforeseen(io::ErrorKind::NotConnected, "a connection was opened twice"))?;
-    Ok((transport, ProtocolRef::new(host)))
+    opening.keep();
+    Ok((host.transport(wire), ProtocolRef::new(host)))
 }
 
 /// A connection that nobody has been given yet, and that ends if the one who asked for it gives up.
 struct Opening(Option<Rc<Stream>>);
 
 impl Opening {
-    fn keep(mut self) -> Option<Rc<Stream>> {
-        self.0.take()
+    fn keep(mut self) {
+        self.0 = None;
     }
 }
 

@@ -1,6 +1,7 @@
-//! What a protocol's host and all its transports know of the connection together: who is at the other end, and who waits
-//! until everything written has left for there.
+//! What a protocol's host and all its transports know of the connection together: who is at the other end, by what they
+//! get there, and who waits until everything written has left for there.
 
+use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -9,6 +10,19 @@ use velodrome_engine::sys::Peer;
 
 use crate::channel::Channel;
 use crate::waiting::Waiters;
+
+/// What carries a connection's bytes now: encryption may come in between while everybody keeps their transports.
+pub(super) struct Wire(pub(super) RefCell<Rc<dyn Channel>>);
+
+impl Wire {
+    pub(super) fn new(channel: Rc<dyn Channel>) -> Rc<Self> {
+        Rc::new(Self(RefCell::new(channel)))
+    }
+
+    pub(super) fn channel(&self) -> Rc<dyn Channel> {
+        Rc::clone(&self.0.borrow())
+    }
+}
 
 pub(super) struct FarEnd {
     pub(super) peer: Peer,

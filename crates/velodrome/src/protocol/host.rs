@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use velodrome_engine::sys::Peer;
 use velodrome_engine::transport::{Protocol as EngineProtocol, Received, Recv};
 
-use super::far_end::FarEnd;
+use super::far_end::{FarEnd, Wire};
 use super::kinds::AnyProtocol;
 use super::lender::{Called, Lender};
 use super::transport::Transport;
@@ -25,7 +25,7 @@ pub(super) struct Host<P, K> {
     local: Weak<Local>,
     lender: Lender<P>,
     /// None once the connection is lost. Until then the two hold each other.
-    channel: RefCell<Option<Rc<dyn Channel>>>,
+    wire: RefCell<Option<Rc<Wire>>>,
     far_end: Rc<FarEnd>,
     made: Cell<bool>,
     /// Who waits until it is.
@@ -43,7 +43,7 @@ impl<P: AnyProtocol<K>, K: 'static> Host<P, K> {
             Self {
                 local: Rc::downgrade(local),
                 lender: Lender::new(protocol),
-                channel: RefCell::default(),
+                wire: RefCell::default(),
                 far_end: FarEnd::new(peer),
                 made: Cell::new(false),
                 waiter: Waiter::default(),
@@ -53,8 +53,8 @@ impl<P: AnyProtocol<K>, K: 'static> Host<P, K> {
         })
     }
 
-    pub(super) fn attach(&self, channel: Rc<dyn Channel>) {
-        self.channel.replace(Some(channel));
+    pub(super) fn attach(&self, wire: Rc<Wire>) {
+        self.wire.replace(Some(wire));
     }
 
     /// Until `connection_made` has been called.
@@ -66,13 +66,13 @@ impl<P: AnyProtocol<K>, K: 'static> Host<P, K> {
         Poll::Pending
     }
 
-    /// A handle on the connection that `channel` carries.
-    pub(super) fn transport(&self, channel: Rc<dyn Channel>) -> Transport {
-        Transport::new(channel, Rc::clone(&self.far_end))
+    /// A handle on the connection that `wire` carries.
+    pub(super) fn transport(&self, wire: Rc<Wire>) -> Transport {
+        Transport::new(wire, Rc::clone(&self.far_end))
     }
 
     fn channel(&self) -> Option<Rc<dyn Channel>> {
-        self.channel.borrow().clone()
+        self.wire.borrow().as_ref().map(|wire| wire.channel())
     }
 
     /// Call the protocol, and afterwards tell it what came up meanwhile. None if it is being called already, or
@@ -119,7 +119,7 @@ impl<P: AnyProtocol<K>, K: 'static> Host<P, K> {
     }
 
     fn end(&self, error: Option<io::Error>) {
-        let channel = self.channel.take();
+        let wire = self.wire.take();
         self.far_end.wake();
         self.lender.take_owed();
         if self.made.replace(true) {
@@ -128,14 +128,14 @@ impl<P: AnyProtocol<K>, K: 'static> Host<P, K> {
             // It was never told of the connection: a handshake failed, or the loop ended.
             self.waiter.wake();
         }
-        drop((channel, self.client.take()));
+        drop((wire, self.client.take()));
     }
 }
 
 impl<P: AnyProtocol<K>, K: 'static> EngineProtocol for Host<P, K> {
     fn connection_made(&self) {
-        let Some(channel) = self.channel() else { return };
-        let transport = self.transport(channel);
+        let Some(wire) = self.wire.borrow().clone() else { return };
+        let transport = self.transport(wire);
         self.call("connection_made", |protocol| protocol.made(transport));
         self.made.set(true);
         self.waiter.wake();

@@ -9,20 +9,23 @@ use std::sync::Arc;
 
 use rustls::{ClientConfig, ServerConfig};
 use velodrome_engine::sys::Peer;
+use velodrome_engine::transport::Protocol as _;
+use velodrome_engine::transport::stream::Stream;
 
-use super::connect::{call_factory, open_over};
-use super::host::{Host, ProtocolRef};
+use super::connect::{Opened, call_factory, open_over};
+use super::host::ProtocolRef;
 use super::kinds::AnyProtocol;
 use super::transport::Transport;
+use crate::advice;
 use crate::clients::Client;
 use crate::local::{self, Local};
 use crate::net::options::{ConnectOptions, ListenOptions};
 use crate::net::server::Server;
 use crate::net::streams::conclude;
 use crate::task::spawn;
-use crate::tls::handshake::Tls;
+use crate::tls::handshake::{Handshake, Tls};
 use crate::tls::layer::Layer;
-use crate::tls::streams::shake;
+use crate::tls::streams::{encrypted_already, shake};
 
 /// Connect to `host` by TLS over TCP, and tell the protocol that `factory` makes: asyncio's
 /// `loop.create_connection(Factory, host, port, ssl=context)`. The server must prove to be `host`.
@@ -129,10 +132,10 @@ impl ConnectOptions {
     ) -> io::Result<(Transport, ProtocolRef<P>)> {
         let (local, tls) = (local::require("create_tls_connection")?, Tls::client(config, host)?);
         let (socket, peer) = self.connect(&local, host, port).await?;
-        let (layer, host) = open_secured(&local, factory(), socket, peer, None, tls)?;
-        shake(&layer).await?;
+        let Opened { channel, wire, host } = open_secured(&local, factory(), socket, peer, None, tls)?;
+        shake(&channel).await?;
         poll_fn(|cx| host.poll_made(cx)).await;
-        Ok((host.transport(layer), ProtocolRef::new(host)))
+        Ok((host.transport(wire), ProtocolRef::new(host)))
     }
 }
 
@@ -165,16 +168,114 @@ impl ListenOptions {
         let (local, tls) = (local::require("create_tls_server")?, Tls::server(config));
         let serve = move |local: &Rc<Local>, socket, peer: Peer, client| {
             let protocol = call_factory(&factory)?;
-            let (layer, _host) =
-                open_secured(local, protocol, socket, peer.clone(), Some(client), tls.clone())?;
-            drop(spawn(async move { conclude(shake(&layer).await.map(drop), &peer) }));
+            let opened = open_secured(local, protocol, socket, peer.clone(), Some(client), tls.clone())?;
+            drop(spawn(async move { conclude(shake(&opened.channel).await.map(drop), &peer) }));
             Ok(())
         };
         self.listen(&local, host, port, Rc::new(serve)).await
     }
 }
 
-type Secured<P, K> = (Rc<Layer>, Rc<Host<P, K>>);
+impl Transport {
+    /// Encrypt the connection from now on: `loop.start_tls`. Feature `tls`.
+    ///
+    /// To be called when both sides know that TLS comes next. The protocol stays the same and hears of deciphered bytes
+    /// only; so do this transport and its clones, where asyncio has a second one. What they write before the handshake is
+    /// over leaves behind it. A handshake may take 60 s.
+    ///
+    /// **Cancel safety**: dropping it aborts the connection, once it has begun.
+    ///
+    /// ```
+    /// # use std::{io, sync::Arc};
+    /// # use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+    /// # use velodrome::tls::rustls;
+    /// use velodrome::tls::Tls;
+    /// use velodrome::{Protocol, Transport, spawn};
+    ///
+    /// struct Mail(Arc<rustls::ServerConfig>, Option<Transport>);
+    ///
+    /// impl Protocol for Mail {
+    ///     fn connection_made(&mut self, transport: Transport) {
+    ///         self.1 = Some(transport);
+    ///     }
+    ///
+    ///     fn data_received(&mut self, data: &[u8]) {
+    ///         let Some(transport) = self.1.clone() else { return };
+    ///         if data == b"STARTTLS\n" {
+    ///             transport.write("220 go ahead\n");
+    ///             let tls = Tls::server(Arc::clone(&self.0));
+    ///             spawn(async move { transport.start_tls(tls).await }).detach();
+    ///         } else {
+    ///             transport.write(data);
+    ///         }
+    ///     }
+    /// }
+    /// # let certificate = CertificateDer::from_pem_slice(include_bytes!("../../examples/localhost.pem")).unwrap();
+    /// # let key = PrivateKeyDer::from_pem_slice(include_bytes!("../../examples/localhost.key")).unwrap();
+    /// # let mut roots = rustls::RootCertStore::empty();
+    /// # roots.add(certificate.clone()).unwrap();
+    /// # let server_config =
+    /// #     Arc::new(rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key).unwrap());
+    /// # let client_config = Arc::new(rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth());
+    /// # velodrome::run(async {
+    /// # let mail = move || Mail(Arc::clone(&server_config), None);
+    /// # let server = velodrome::create_server(mail, "127.0.0.1", 0).await?;
+    /// # let port = server.local_addr()?.port();
+    /// # let (mut reader, writer) = velodrome::open_connection("127.0.0.1", port).await?;
+    /// # writer.write("STARTTLS\n");
+    /// # assert_eq!(reader.readline().await?, b"220 go ahead\n");
+    /// # writer.start_tls(Tls::client(client_config, "localhost")?).await?;
+    /// # writer.write("secret\n");
+    /// # assert_eq!(reader.readline().await?, b"secret\n");
+    /// # io::Result::Ok(()) })??;
+    /// # io::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`StreamWriter::start_tls`](crate::StreamWriter::start_tls).
+    pub async fn start_tls(&self, tls: Tls) -> io::Result<Handshake> {
+        let stream = self.channel().plain().ok_or_else(encrypted_already)?;
+        let protocol = stream.protocol().ok_or_else(advice::closed)?;
+        let layer = Layer::new(Rc::clone(&stream), tls.session()?, protocol);
+        drop(self.wire.0.replace(Rc::clone(&layer) as Rc<_>));
+        begin(&stream, &layer);
+        shake(&layer).await
+    }
+
+    /// What the handshake has found out, if the connection is encrypted and it is over: asyncio's
+    /// `get_extra_info("ssl_object")`. Feature `tls`.
+    ///
+    /// ```
+    /// use velodrome::{Protocol, Transport};
+    ///
+    /// struct Greet;
+    ///
+    /// impl Protocol for Greet {
+    ///     fn connection_made(&mut self, transport: Transport) {
+    ///         match transport.tls() {
+    ///             Some(tls) => transport.write(format!("hello, by {:?}\n", tls.protocol_version)),
+    ///             None => transport.write("hello, world that listens\n"),
+    ///         }
+    ///     }
+    ///
+    ///     fn data_received(&mut self, _: &[u8]) {}
+    /// }
+    /// ```
+    #[must_use]
+    pub fn tls(&self) -> Option<Handshake> {
+        Layer::under(&*self.channel())?.agreed()
+    }
+}
+
+/// Handshakes need what arrives, whether or not the protocol had wanted it.
+fn begin(stream: &Rc<Stream>, layer: &Layer) {
+    stream.resume_reading();
+    layer.begin(&[]);
+    if !stream.polls_read() {
+        // The peer has ended before, of which the layer has not heard; and nothing else will come.
+        layer.eof_received();
+    }
+}
 
 fn open_secured<P: AnyProtocol<K>, K: 'static>(
     local: &Rc<Local>,
@@ -183,7 +284,7 @@ fn open_secured<P: AnyProtocol<K>, K: 'static>(
     peer: Peer,
     client: Option<Client>,
     tls: Tls,
-) -> io::Result<Secured<P, K>> {
+) -> io::Result<Opened<Layer, P, K>> {
     let session = tls.session()?;
     open_over(local, protocol, socket, peer, client, |stream, host| Layer::announcing(stream, session, host))
 }

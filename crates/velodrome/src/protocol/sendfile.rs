@@ -46,11 +46,12 @@ impl Transport {
 
 impl Sender for Transport {
     fn open_channel(&self) -> io::Result<Rc<dyn Channel>> {
-        if self.channel.is_closed() { Err(advice::closed()) } else { Ok(self.channel()) }
+        let channel = self.channel();
+        if channel.is_closed() { Err(advice::closed()) } else { Ok(channel) }
     }
 
     async fn flushed(&self) -> io::Result<()> {
-        poll_fn(|cx| self.far_end.poll_flushed(&self.channel, cx)).await
+        poll_fn(|cx| self.far_end.poll_flushed(&self.channel(), cx)).await
     }
 
     async fn put(&self, data: &[u8]) -> io::Result<()> {

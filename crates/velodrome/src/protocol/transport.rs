@@ -10,7 +10,7 @@ use std::rc::Rc;
 use velodrome_engine::sys;
 use velodrome_engine::transport::stream::Refused;
 
-use super::far_end::FarEnd;
+use super::far_end::{FarEnd, Wire};
 use crate::channel::{self, Channel};
 use crate::unhandled::Unhandled;
 use crate::{advice, local};
@@ -47,22 +47,23 @@ use crate::{advice, local};
 /// ```
 #[derive(Clone)]
 pub struct Transport {
-    pub(super) channel: Rc<dyn Channel>,
+    pub(super) wire: Rc<Wire>,
     pub(super) far_end: Rc<FarEnd>,
 }
 
 impl Transport {
-    pub(super) fn new(channel: Rc<dyn Channel>, far_end: Rc<FarEnd>) -> Self {
-        Self { channel, far_end }
+    pub(super) fn new(wire: Rc<Wire>, far_end: Rc<FarEnd>) -> Self {
+        Self { wire, far_end }
     }
 
     pub(super) fn channel(&self) -> Rc<dyn Channel> {
-        Rc::clone(&self.channel)
+        self.wire.channel()
     }
 
-    /// Send `data`, or keep what the kernel does not take now. On a connection that is closed or lost it does nothing;
-    /// after [`write_eof`](Self::write_eof) it does nothing either, and [`Builder::on_error`](crate::Builder::on_error)
-    /// is told, because that is a mistake.
+    /// Send `data`, or keep what the kernel does not take now. On a connection that is lost it does
+    /// nothing, nor on one that was closed, unless something that was written before is still on its way. After
+    /// [`write_eof`](Self::write_eof) it does nothing either, and [`Builder::on_error`](crate::Builder::on_error) is told,
+    /// because that is a mistake.
     ///
     /// ```
     /// # struct Silent;
@@ -197,7 +198,7 @@ impl Transport {
     /// ```
     #[must_use]
     pub fn is_closing(&self) -> bool {
-        self.channel.is_closing()
+        self.channel().is_closing()
     }
 
     /// Have no data delivered until [`resume_reading`](Self::resume_reading): the peer is slowed down, once the kernel's
@@ -265,7 +266,7 @@ impl Transport {
     /// ```
     #[must_use]
     pub fn is_reading(&self) -> bool {
-        self.channel.is_reading()
+        self.channel().is_reading()
     }
 
     /// How many bytes that were written are kept, because the kernel has not taken them: asyncio's
@@ -290,7 +291,7 @@ impl Transport {
     /// ```
     #[must_use]
     pub fn write_buffer_size(&self) -> usize {
-        self.channel.buffered()
+        self.channel().buffered()
     }
 
     /// Whether more is kept than the high-water mark, and has not yet fallen to the low one. True as soon as a `write`
@@ -316,7 +317,7 @@ impl Transport {
     /// ```
     #[must_use]
     pub fn is_writing_paused(&self) -> bool {
-        self.channel.is_writing_paused()
+        self.channel().is_writing_paused()
     }
 
     /// Low and high-water mark, in bytes: asyncio's `get_write_buffer_limits`.
@@ -338,7 +339,7 @@ impl Transport {
     /// ```
     #[must_use]
     pub fn write_buffer_limits(&self) -> (usize, usize) {
-        self.channel.write_limits()
+        self.channel().write_limits()
     }
 
     /// Set the marks between which writing is paused and resumed; one that is not given follows from the other (a quarter,
@@ -364,7 +365,7 @@ impl Transport {
     /// # Errors
     /// `InvalidInput` if the high mark is below the low one.
     pub fn set_write_buffer_limits(&self, high: Option<usize>, low: Option<usize>) -> io::Result<()> {
-        let set = self.channel.set_write_limits(high, low);
+        let set = self.channel().set_write_limits(high, low);
         set.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
     }
 
@@ -515,7 +516,8 @@ impl Transport {
     }
 
     fn open_fd(&self) -> io::Result<RawFd> {
-        if self.channel.is_closed() { Err(advice::closed()) } else { Ok(self.channel.fd()) }
+        let channel = self.channel();
+        if channel.is_closed() { Err(advice::closed()) } else { Ok(channel.fd()) }
     }
 }
 

@@ -45,7 +45,8 @@ impl StreamWriter {
         Self(connection)
     }
 
-    /// Send `data`, or keep what the kernel does not take now. On a connection that is closed or lost it does nothing.
+    /// Send `data`, or keep what the kernel does not take now. On a connection that is lost it does
+    /// nothing; nor on one that was closed, unless something that was written before is still on its way.
     ///
     /// ```
     /// # use std::{io, os::unix::net::UnixStream};

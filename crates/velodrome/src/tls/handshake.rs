@@ -85,7 +85,8 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// What the two sides have agreed upon: what [`start_tls`](crate::StreamWriter::start_tls) returns.
+/// What the two sides have agreed upon: what [`start_tls`](crate::StreamWriter::start_tls) returns, and
+/// [`StreamWriter::tls`](crate::StreamWriter::tls) and [`Transport::tls`](crate::Transport::tls) tell afterwards.
 ///
 /// ```
 /// use velodrome::tls::{Handshake, Tls};
@@ -103,6 +104,8 @@ pub struct Handshake {
     pub alpn_protocol: Option<Vec<u8>>,
     /// TLS 1.2 or 1.3.
     pub protocol_version: Option<rustls::ProtocolVersion>,
+    /// The name by which a client asked for us (SNI), if it did; none on the client's side, which knows whom it asked.
+    pub server_name: Option<String>,
     /// The peer's certificates, its own first; none from a client that was not asked.
     pub peer_certificates: Vec<CertificateDer<'static>>,
 }
@@ -112,6 +115,10 @@ impl Handshake {
         Self {
             alpn_protocol: session.alpn_protocol().map(<[u8]>::to_vec),
             protocol_version: session.protocol_version(),
+            server_name: match session {
+                Connection::Server(session) => session.server_name().map(str::to_owned),
+                Connection::Client(_) => None,
+            },
             peer_certificates: session.peer_certificates().unwrap_or_default().to_vec(),
         }
     }

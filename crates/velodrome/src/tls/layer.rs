@@ -3,6 +3,7 @@
 //! The session is borrowed for one call of rustls at a time, and for none while anybody else is called: what a read
 //! brings may be answered by a write in the same breath.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
 use std::os::fd::RawFd;
@@ -74,7 +75,7 @@ enum Progress {
 
 impl Layer {
     /// Encryption over `stream` for `inner`, which is told of what arrives from now on.
-    pub(super) fn new(stream: Rc<Stream>, session: Session, inner: Rc<dyn Protocol>) -> Rc<Self> {
+    pub(crate) fn new(stream: Rc<Stream>, session: Session, inner: Rc<dyn Protocol>) -> Rc<Self> {
         let layer = Rc::new_cyclic(|myself| Self {
             myself: Weak::clone(myself),
             stream,
@@ -104,7 +105,7 @@ impl Layer {
     }
 
     /// Begin the handshake; `early` has arrived already, unread.
-    pub(super) fn begin(&self, early: &[u8]) {
+    pub(crate) fn begin(&self, early: &[u8]) {
         self.send();
         if !early.is_empty()
             && let Err(error) = self.take(early)
@@ -121,6 +122,17 @@ impl Layer {
             Progress::Failed(error) => return Poll::Ready(Err(same_error(error))),
         }
         Poll::Pending
+    }
+
+    /// The layer that `channel` is, if it is one.
+    pub(crate) fn under(channel: &dyn Channel) -> Option<&Self> {
+        (channel as &dyn Any).downcast_ref()
+    }
+
+    /// What the two sides have agreed upon, once they have.
+    pub(crate) fn agreed(&self) -> Option<Handshake> {
+        let done = matches!(*self.handshake.borrow(), Progress::Done);
+        done.then(|| Handshake::of(&self.session.borrow()))
     }
 
     fn inner(&self) -> Option<Rc<dyn Protocol>> {

@@ -224,8 +224,7 @@ impl StreamWriter {
     /// `InvalidData` if the two cannot agree, or the peer cannot prove to be who it should be; `TimedOut`; `Unsupported`
     /// if the connection is encrypted already; or what befell the connection.
     pub async fn start_tls(&self, tls: Tls) -> io::Result<Handshake> {
-        let encrypted = || io::Error::new(io::ErrorKind::Unsupported, "the connection is encrypted already");
-        let stream = self.open_channel()?.plain().ok_or_else(encrypted)?;
+        let stream = self.open_channel()?.plain().ok_or_else(encrypted_already)?;
         let connection = Rc::clone(&self.0);
         let layer = Layer::new(stream, tls.session()?, Rc::clone(&connection) as Rc<_>);
         connection.attach_layer(Rc::clone(&layer) as Rc<_>);
@@ -237,6 +236,29 @@ impl StreamWriter {
         }
         shaking.shake(&layer).await
     }
+
+    /// What the handshake has found out, if the connection is encrypted and it is over: asyncio's
+    /// `get_extra_info("ssl_object")`. None once the connection is lost. Feature `tls`.
+    ///
+    /// ```
+    /// # use std::io;
+    /// # use velodrome::{StreamReader, StreamWriter};
+    /// async fn handle(mut reader: StreamReader, writer: StreamWriter) -> io::Result<()> {
+    ///     match writer.tls().and_then(|tls| tls.alpn_protocol) {
+    ///         Some(protocol) if protocol == b"h2" => writer.write("PRI"),
+    ///         _ => writer.write("HTTP/1.1 200 OK\r\n"),
+    ///     }
+    ///     writer.drain().await
+    /// }
+    /// ```
+    #[must_use]
+    pub fn tls(&self) -> Option<Handshake> {
+        Layer::under(&*self.0.channel()?)?.agreed()
+    }
+}
+
+pub(crate) fn encrypted_already() -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, "the connection is encrypted already")
 }
 
 /// Until the handshake is over, which has begun or will by itself. Given up, or failed, the connection ends.

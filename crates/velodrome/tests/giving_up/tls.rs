@@ -7,7 +7,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use velodrome::tls::{
     Tls, create_tls_connection, create_tls_server, open_tls_connection, rustls, start_tls_server,
 };
-use velodrome::{ListenOptions, Server, open_connection};
+use velodrome::{ListenOptions, Server, create_connection, open_connection};
 
 use crate::chance::give_up;
 use crate::net::{Silent, deserted, until_the_end};
@@ -73,6 +73,20 @@ fn a_protocols_server_in_the_making() {
         drop(chance.take(create_tls_server(|| Silent, "localhost", 0, server_config())).await);
         let options = ListenOptions::new();
         drop(options.create_tls_server(|| Silent, "127.0.0.1", 0, server_config()).await.unwrap());
+    });
+}
+
+/// `Transport::start_tls`
+#[test]
+fn a_protocols_handshake() {
+    give_up(async |chance| {
+        let (server, port) = server().await;
+        let (transport, _) = create_connection(|| Silent, "127.0.0.1", port).await.unwrap();
+        let tls = Tls::client(client_config(), "localhost").unwrap();
+        let begun = chance.take(transport.start_tls(tls)).await;
+        transport.close();
+        assert!(begun.is_none_or(|shaken| shaken.is_ok()));
+        deserted(server).await;
     });
 }
 

@@ -3,6 +3,7 @@
 
 mod configs;
 mod edges;
+mod starting;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -471,7 +471,9 @@ impl Stream {
         self.hub.reactor.driver()
     }
 
-    fn protocol(&self) -> Option<Rc<dyn Protocol>> {
+    /// Who is told; nobody once the loss has been reported.
+    #[must_use]
+    pub fn protocol(&self) -> Option<Rc<dyn Protocol>> {
         let protocol = self.protocol.take();
         self.protocol.set(protocol.clone());
         protocol
