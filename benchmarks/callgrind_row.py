@@ -57,7 +57,9 @@ def main() -> None:
     bench = peers.prepare(options.python, options.velodrome_path, options.load)
     out = peers.BUILT / f"callgrind.{options.loop}.{options.row}"
     out.with_name(out.name + ".1").unlink(missing_ok=True)
-    dump, messages = Experiment(bench, BY_NAME[options.row], options.loop, 0).profile(out)
+    row = BY_NAME[options.row]
+    dump, counted = Experiment(bench, row, options.loop, 0).profile(out)
+    messages = counted * row.at_once
     print(
         f"{measure.instructions(dump) / messages:,.0f} instructions per message; dump: {dump}",
         file=sys.stderr,

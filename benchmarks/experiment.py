@@ -52,17 +52,17 @@ class Experiment:
     def certified(self) -> list[str]:
         return ["--tls", str(self.bench.certificate)] if "--tls" in self.row.server else []
 
-    def load_command(self, port: int, amount: list[str]) -> list[str]:
+    def load_command(self, port: int, asked: list[str]) -> list[str]:
         trust = ["--tls", str(self.bench.trusted)] if "--tls" in self.row.server else []
-        return [self.bench.load, f"127.0.0.1:{port}", "--gate", *self.row.load, *trust, *amount]
+        return [self.bench.load, f"127.0.0.1:{port}", "--gate", *asked, *trust]
 
     @contextlib.contextmanager
     def driven(
-        self, command: list[str], amount: list[str], wrk: bool = False
+        self, command: list[str], asked: list[str], wrk: bool = False
     ) -> Iterator[tuple[Server, Gated | Wrk]]:
         """A server and a load that has warmed it up."""
         with Server(command, self.core, self.env) as server:
-            with self.client(server.port(), amount, wrk) as load:
+            with self.client(server.port(), asked, wrk) as load:
                 try:
                     load.wait_ready()
                     yield server, load
@@ -70,11 +70,11 @@ class Experiment:
                     server.check_alive()
                     raise
 
-    def client(self, port: int, amount: list[str], wrk: bool) -> contextlib.AbstractContextManager:
+    def client(self, port: int, asked: list[str], wrk: bool) -> contextlib.AbstractContextManager:
         """wrk cannot send an exact number of messages, so it is timed with, and not counted with."""
         if wrk and shutil.which("wrk"):
             return contextlib.nullcontext(Wrk(port, self.seconds))
-        return Gated(self.load_command(port, amount), LOAD_CORE)
+        return Gated(self.load_command(port, asked), LOAD_CORE)
 
     @contextlib.contextmanager
     def counted(self, wrap=lambda argv: argv) -> Iterator[tuple[Process, Gated]]:
@@ -88,7 +88,8 @@ class Experiment:
                 yield process, process
         else:
             amount = ["--messages", str(self.row.counted), "--warm-up", str(self.row.counted)]
-            with self.driven(wrap(self.server_command()), amount) as both:
+            load = self.row.counted_load or self.row.load
+            with self.driven(wrap(self.server_command()), [*load, *amount]) as both:
                 yield both
 
     # -- the figures
@@ -103,7 +104,8 @@ class Experiment:
         amount = (
             ["--messages", str(self.row.messages)] if self.row.messages else ["--seconds", str(self.seconds)]
         )
-        with self.driven(self.server_command(), amount, wrk=self.row.http) as (server, load):
+        asked = [*self.row.load, *amount]
+        with self.driven(self.server_command(), asked, wrk=self.row.http) as (server, load):
             return measure.processor(server.pid, load) | {"peak_kb": measure.peak_memory(server.pid)}
 
     def primitive(self) -> dict:
@@ -127,7 +129,8 @@ class Experiment:
 
     def system_calls(self) -> dict:
         with self.counted() as (process, driver):
-            calls = measure.system_calls(process.pid, driver)
+            counted = measure.system_calls(process.pid, driver)
+        calls = {name: count / self.row.at_once for name, count in counted.items()}
         return {"calls": sum(calls.values()), "calls_by_name": calls}
 
     def instructions(self) -> dict:
@@ -137,7 +140,7 @@ class Experiment:
             }
         with tempfile.TemporaryDirectory() as folder:
             dump, messages = self.profile(pathlib.Path(folder, "out"))
-            return {"instructions": measure.instructions(dump) / messages}
+            return {"instructions": measure.instructions(dump) / messages / self.row.at_once}
 
     def profile(self, out: pathlib.Path) -> tuple[pathlib.Path, int]:
         with self.counted(lambda argv: measure.callgrind(argv, out)) as (process, driver):

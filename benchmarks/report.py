@@ -110,7 +110,7 @@ def user_ratio(row: Row, measured: dict) -> tuple[float | None, str]:
     connection in user space ten times in a round.
     """
     counted = line(INSTRUCTIONS, row.name, measured).ratio
-    if counted is not None and not row.paced:
+    if counted is not None:
         return counted, "user instructions"
     return line(USER, row.name, measured).ratio, "user"
 

@@ -58,6 +58,9 @@ class Served:
     messages: int | None = None
     # Messages in a run under strace or callgrind: enough to bury what a connection costs by itself.
     counted: int = 3000
+    # As in `../rows.py`.
+    counted_load: tuple[str, ...] = ()
+    at_once: int = 1
     digits: int = 2
 
 
@@ -82,7 +85,15 @@ SERVED = [
     Served("echo-1", "echo, 1 connection", ECHO, "echo", asks(1, 1024)),
     # The buffer holds a message, as the floor's does.
     Served("echo-100k", f"echo, 16 {TIMES} 100 KiB", ECHO, "echo", asks(16, 102400), size=128 * 1024),
-    Served("in-flight", "echo, 16 in flight", ECHO, "echo", asks(1, 1024, 16)),
+    Served(
+        "in-flight",
+        "echo, 16 in flight",
+        ECHO,
+        "echo",
+        asks(1, 1024, 16),
+        counted_load=asks(1, 16 * 1024),
+        at_once=16,
+    ),
     Served("read", f"echo by `read`, 64 {TIMES} 1 KiB", ECHO, "read", asks(64, 1024)),
     Served("line", "line protocol", LINE, "line", asks(64, 1024, mode="line")),
     Served("readline", "line protocol by `readline`", LINE, "readline", asks(64, 1024, mode="line")),

@@ -119,12 +119,13 @@ class Experiment:
 
     def calls_of_server(self, row: Served) -> dict[str, float]:
         with self.driven(self.server(row), *counted(row)) as (server, load):
-            return measure.system_calls(server.pid, load)
+            calls = measure.system_calls(server.pid, load)
+        return {name: count / row.at_once for name, count in calls.items()}
 
     def count_server(self, row: Served) -> float:
         with tempfile.TemporaryDirectory() as folder:
             dump, messages = self.profile(row, pathlib.Path(folder, "out"))
-            return measure.instructions(dump) / messages
+            return measure.instructions(dump) / messages / row.at_once
 
     def profile(self, row: Served, out: pathlib.Path) -> tuple[pathlib.Path, int]:
         with self.driven(measure.callgrind(self.server(row), out), *counted(row)) as (server, load):
@@ -147,7 +148,7 @@ class Experiment:
 
 
 def counted(row: Served) -> list[str]:
-    return [*row.load, "--messages", str(row.counted), "--warm-up", str(row.counted)]
+    return [*(row.counted_load or row.load), "--messages", str(row.counted), "--warm-up", str(row.counted)]
 
 
 def settle(pid: int, connections: int, quiet: float = 0.0) -> None:

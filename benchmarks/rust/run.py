@@ -105,8 +105,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--rows", nargs="+", choices=list(BY_NAME), metavar="ROW", default=list(BY_NAME), help="only these"
     )
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=0.8, help="how long a server is asked in a round")
+    parser.add_argument("--rounds", type=int, default=16)
+    parser.add_argument("--seconds", type=float, default=0.2, help="how long a server is asked in a round")
     parser.add_argument("--write", action="store_true", help="into RESULTS.md and the crate's README too")
     parser.add_argument("--output", type=pathlib.Path, help="the figures as JSON, to look at")
     parser.add_argument(
