@@ -106,6 +106,26 @@ def test_system_exit_from_pause_writing_outside_a_run(script, kind, place):
     assert done.stdout == "raised now\n"
 
 
+def test_transports_that_nobody_closed_are_warned_of_at_the_end(script, kind):
+    done = script(
+        """
+        import asyncio, sys, warnings
+        from kinds import KINDS
+        warnings.simplefilter("always")
+        async def main():
+            loop = asyncio.get_running_loop()
+            server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+            address = server.sockets[0].getsockname()
+            return server, await loop.create_connection(asyncio.Protocol, *address)
+        loop = KINDS[sys.argv[1]]()
+        kept = loop.run_until_complete(main())
+        """,
+        kind,
+    )
+    assert done.stderr.count("ResourceWarning: unclosed transport") == 2
+    assert "Exception ignored" not in done.stderr
+
+
 def test_imported_again(script, kind):
     """Programs that purge sys.modules keep the loops they have."""
     done = script(

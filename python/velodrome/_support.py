@@ -103,9 +103,9 @@ def too_many_writes() -> None:
     logger.warning("socket.send() raised exception.")
 
 
-def unclosed_transport(transport: Any) -> None:
-    """Warn of a transport that nobody closed."""
-    warnings.warn(f"unclosed transport {transport!r}", ResourceWarning, source=transport, stacklevel=2)
+def unclosed_transport(transport: Any, warn: Any = warnings.warn) -> None:
+    """Warn of a transport that nobody closed, perhaps when this module has lost what it had imported."""
+    warn(f"unclosed transport {transport!r}", ResourceWarning, source=transport, stacklevel=2)
 
 
 def fail_empty_waiter(waiter: asyncio.Future[None]) -> None:
