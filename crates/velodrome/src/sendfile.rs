@@ -1,11 +1,14 @@
 //! Files to sockets, without their bytes coming by here.
 
 use std::fs::File;
+use std::future::poll_fn;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use velodrome_engine::sys;
 
@@ -26,6 +29,8 @@ pub(crate) trait Sender {
     async fn flushed(&self) -> io::Result<()>;
     /// Write, and wait until there is room for more.
     async fn put(&self, data: &[u8]) -> io::Result<()>;
+    /// Until the connection is lost, or about to be closed; then an error that says so.
+    fn poll_lost(&self, cx: &Context<'_>) -> Poll<io::Error>;
 }
 
 /// Send `count` bytes of `file` from `offset` on, or all that there are; gives how many there were.
@@ -38,7 +43,7 @@ pub(crate) async fn send(
     sender.flushed().await?;
     let wanted = offset..offset.saturating_add(count.unwrap_or(u64::MAX - offset));
     let Some(socket) = plain_socket(sender)? else { return copy(sender, file, wanted).await };
-    match by_kernel(socket, file, wanted.clone()).await {
+    match by_kernel(sender, socket, file, wanted.clone()).await {
         Err(error) if is_unable(&error) => copy(sender, file, wanted).await,
         sent => sent,
     }
@@ -63,13 +68,18 @@ fn plain_socket(sender: &impl Sender) -> io::Result<Option<OwnedFd>> {
     sender.open_channel()?.plain().map(|stream| sys::dup(stream.fd())).transpose()
 }
 
-async fn by_kernel(socket: OwnedFd, file: &File, wanted: Range<u64>) -> io::Result<u64> {
+async fn by_kernel(
+    sender: &impl Sender,
+    socket: OwnedFd,
+    file: &File,
+    wanted: Range<u64>,
+) -> io::Result<u64> {
     let (socket, mut at) = (AsyncFd::new(socket)?, wanted.start);
     while at < wanted.end {
         let most = usize::try_from((wanted.end - at).min(MOST)).unwrap_or(usize::MAX);
         let (from, to) = (file.as_raw_fd(), socket.as_fd().as_raw_fd());
-        let sent = socket.write_with(|_| sys::sendfile(to, from, &mut at, most)).await;
-        match sent {
+        let sending = socket.write_with(|_| sys::sendfile(to, from, &mut at, most));
+        match unless_lost(sender, sending).await {
             Ok(0) => break,
             Ok(_) => {}
             // What was sent already cannot be sent again by copying.
@@ -80,6 +90,16 @@ async fn by_kernel(socket: OwnedFd, file: &File, wanted: Range<u64>) -> io::Resu
         }
     }
     Ok(at - wanted.start)
+}
+
+/// The descriptor is one of its own, which stays open when the connection's is closed: the end has to be looked for.
+async fn unless_lost<T>(sender: &impl Sender, sending: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let mut sending = pin!(sending);
+    poll_fn(|cx| match sender.poll_lost(cx) {
+        Poll::Ready(error) => Poll::Ready(Err(error)),
+        Poll::Pending => sending.as_mut().poll(cx),
+    })
+    .await
 }
 
 /// Whether the kernel says that it does not do this for such a file: a pipe, or no `sendfile` at all.

@@ -241,3 +241,53 @@ fn a_file_by_a_transport_that_is_over_is_an_error() {
         assert_eq!(kind(transport.sendfile(&file, 0, None).await), Some(io::ErrorKind::ConnectionReset));
     });
 }
+
+/// More than any socket's buffer, and far more than is sent when the peer does not read.
+const LARGE: usize = 8_000_000;
+
+#[test]
+fn a_file_ends_with_its_connection_also_when_the_peer_stalls() {
+    really(async {
+        let ((_reader, writer), (mut their_reader, _their_writer)) = pair();
+        let (writer, file) = (Rc::new(writer), file("stalled", &vec![0; LARGE]));
+        let sends = Rc::clone(&writer);
+        let sending = spawn(async move { sends.sendfile(&file, 0, None).await });
+        settle().await;
+        writer.abort();
+        let sent = timeout(Duration::from_secs(5), sending).await.expect("the task stays").unwrap();
+        assert_eq!(kind(sent), Some(io::ErrorKind::ConnectionReset));
+        let got = their_reader.read_to_end().await.unwrap();
+        assert!(got.len() < LARGE, "and the socket is closed, with no more of the file sent");
+    });
+}
+
+#[test]
+fn a_file_ends_with_its_connection_also_when_the_peer_reads() {
+    really(async {
+        let ((_reader, writer), (mut their_reader, _their_writer)) = pair();
+        let (writer, file) = (Rc::new(writer), file("closed", &vec![0; LARGE]));
+        let sends = Rc::clone(&writer);
+        let sending = spawn(async move { sends.sendfile(&file, 0, None).await });
+        settle().await;
+        writer.close();
+        let got = their_reader.read_to_end().await.unwrap();
+        assert!(got.len() < LARGE, "{} bytes", got.len());
+        assert_eq!(kind(sending.await.unwrap()), Some(io::ErrorKind::ConnectionReset));
+    });
+}
+
+#[test]
+fn a_file_by_a_transport_ends_with_its_connection() {
+    really(async {
+        let (transport, (mut reader, _writer)) = transport().await;
+        // More than the kernel lets a socket of TCP grow to.
+        let (file, size) = (file("hung", &vec![0; 8 * LARGE]), 8 * LARGE);
+        let sends = transport.clone();
+        let sending = spawn(async move { sends.sendfile(&file, 0, None).await });
+        settle().await;
+        transport.abort();
+        let sent = timeout(Duration::from_secs(5), sending).await.expect("the task stays").unwrap();
+        assert_eq!(kind(sent), Some(io::ErrorKind::ConnectionReset));
+        assert!(reader.read_to_end().await.unwrap().len() < size);
+    });
+}

@@ -38,11 +38,19 @@ impl FarEnd {
     pub(super) fn poll_flushed(&self, channel: &Rc<dyn Channel>, cx: &Context<'_>) -> Poll<io::Result<()>> {
         Rc::clone(channel).flush();
         if channel.is_closed() {
-            let error = io::Error::new(io::ErrorKind::ConnectionReset, "the connection is closed");
-            return Poll::Ready(Err(error));
+            return Poll::Ready(Err(lost()));
         }
         if channel.buffered() == 0 {
             return Poll::Ready(Ok(()));
+        }
+        self.waiters.wait(cx);
+        Poll::Pending
+    }
+
+    /// Until the connection is lost, or about to be closed.
+    pub(super) fn poll_lost(&self, channel: &Rc<dyn Channel>, cx: &Context<'_>) -> Poll<io::Error> {
+        if channel.is_closing() {
+            return Poll::Ready(lost());
         }
         self.waiters.wait(cx);
         Poll::Pending
@@ -52,4 +60,9 @@ impl FarEnd {
     pub(super) fn wake(&self) {
         self.waiters.wake();
     }
+}
+
+/// As the writer of a stream says it to who waits.
+fn lost() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionReset, "the connection is closed")
 }

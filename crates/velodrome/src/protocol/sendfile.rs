@@ -4,6 +4,7 @@ use std::fs::File;
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use super::transport::Transport;
 use crate::advice;
@@ -38,7 +39,7 @@ impl Transport {
     /// ```
     ///
     /// # Errors
-    /// What the file or the connection says.
+    /// What the file or the connection says; `ConnectionReset` if it is closed meanwhile, by whomever.
     pub async fn sendfile(&self, file: &File, offset: u64, count: Option<u64>) -> io::Result<u64> {
         sendfile::send(self, file, offset, count).await
     }
@@ -57,5 +58,9 @@ impl Sender for Transport {
     async fn put(&self, data: &[u8]) -> io::Result<()> {
         self.write(data);
         self.flushed().await
+    }
+
+    fn poll_lost(&self, cx: &Context<'_>) -> Poll<io::Error> {
+        self.far_end.poll_lost(&self.channel(), cx)
     }
 }

@@ -68,10 +68,7 @@ impl Outbound {
     fn poll_until(&self, done: bool, cx: &Context<'_>) -> Poll<io::Result<()>> {
         self.told()?;
         if self.lost.get() {
-            return Poll::Ready(Err(io::Error::new(
-                io::ErrorKind::ConnectionReset,
-                "the connection is closed",
-            )));
+            return Poll::Ready(Err(lost()));
         }
         if done {
             return Poll::Ready(Ok(()));
@@ -84,6 +81,15 @@ impl Outbound {
     pub(super) fn poll_closed(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
         if self.lost.get() {
             return Poll::Ready(self.told());
+        }
+        self.waiters.wait(cx);
+        Poll::Pending
+    }
+
+    /// Until the connection is lost, or `closing`; then an error that says so.
+    pub(super) fn poll_lost(&self, closing: bool, cx: &Context<'_>) -> Poll<io::Error> {
+        if closing || self.lost.get() {
+            return Poll::Ready(self.told().err().unwrap_or_else(lost));
         }
         self.waiters.wait(cx);
         Poll::Pending
@@ -102,4 +108,8 @@ impl Outbound {
         }
         Ok(())
     }
+}
+
+fn lost() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionReset, "the connection is closed")
 }

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use velodrome_engine::sys;
 use velodrome_engine::transport::flow_control::FlowControl;
@@ -461,7 +462,7 @@ impl StreamWriter {
     /// ```
     ///
     /// # Errors
-    /// What the file or the connection says.
+    /// What the file or the connection says; `ConnectionReset` if it is closed meanwhile, by whomever.
     pub async fn sendfile(&self, file: &File, offset: u64, count: Option<u64>) -> io::Result<u64> {
         sendfile::send(self, file, offset, count).await
     }
@@ -484,6 +485,10 @@ impl Sender for StreamWriter {
     async fn put(&self, data: &[u8]) -> io::Result<()> {
         self.write(data);
         self.drain().await
+    }
+
+    fn poll_lost(&self, cx: &Context<'_>) -> Poll<io::Error> {
+        self.0.outbound.poll_lost(self.is_closing(), cx)
     }
 }
 
