@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::process::Command;
 
@@ -37,6 +38,16 @@ impl std::error::Error for Told {
 pub(crate) fn cannot(what: impl fmt::Display, cause: io::Error) -> io::Error {
     let text = format!("cannot {what}: {cause}");
     io::Error::new(cause.kind(), Told { text, cause })
+}
+
+/// That `what` worked for none of several addresses. The last error stands for all: its kind, and itself as the source.
+pub(crate) fn cannot_any(what: &str, mut failures: Vec<(SocketAddr, io::Error)>) -> io::Error {
+    let each = failures.iter().map(|(address, error)| format!("{address} ({error})"));
+    let text = format!("cannot {what} {}", each.collect::<Vec<_>>().join(", "));
+    match failures.pop() {
+        Some((_, cause)) => io::Error::new(cause.kind(), Told { text, cause }),
+        None => io::Error::new(io::ErrorKind::NotFound, format!("cannot {what} no address")),
+    }
 }
 
 /// The same, with what helps.

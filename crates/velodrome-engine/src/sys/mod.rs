@@ -80,9 +80,9 @@ pub use peer::Peer;
 pub use pidfd::Pidfd;
 pub use rustix::net::{AddressFamily, SocketType};
 pub use socket::{
-    accept, bind, connect, getpeername, getsockname, is_connecting, listen, nodelay, set_broadcast,
-    set_keepalive, set_nodelay, set_reuseaddr, set_reuseport, set_v6only, shutdown_write, socket,
-    socket_type, socketpair, take_error,
+    accept, bind, connect, getpeername, getsockname, is_connecting, is_unavailable, listen, nodelay,
+    set_broadcast, set_keepalive, set_nodelay, set_reuseaddr, set_reuseport, set_v6only, shutdown_write,
+    socket, socket_type, socketpair, take_error,
 };
 pub use transfer::{
     IOV_MAX, read, read_append, recv, recv_append, recv_now, send, send_now, send_vectored, sendfile, write,

@@ -24,6 +24,14 @@ pub fn bind(fd: RawFd, address: &Peer) -> io::Result<()> {
     retry(|| rustix::net::bind(fd, &address))
 }
 
+/// Whether what [`socket`] or [`bind`] said is that this machine does not have the family, or the address.
+pub fn is_unavailable(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::AFNOSUPPORT | Errno::PFNOSUPPORT | Errno::PROTONOSUPPORT | Errno::ADDRNOTAVAIL)
+    )
+}
+
 /// Makes the socket a listener.
 pub fn listen(fd: RawFd, backlog: i32) -> io::Result<()> {
     let fd = lend(fd)?;

@@ -346,8 +346,7 @@ impl ListenOptions {
             "" => listening::every_interface(port),
             host => lookup::look_up(local, host, port).await?,
         };
-        let listening = addresses.iter().map(|address| self.listen_on(*address));
-        Server::start(local, listening.collect::<io::Result<_>>()?, None, self, serve)
+        Server::start(local, self.listen_on(addresses)?, None, self, serve)
     }
 
     pub(crate) fn listen_at(&self, local: &Rc<Local>, path: &Path, serve: Rc<Serve>) -> io::Result<Server> {

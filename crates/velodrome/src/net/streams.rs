@@ -102,7 +102,8 @@ pub async fn open_unix_connection(path: impl AsRef<Path>) -> io::Result<(StreamR
 /// ```
 ///
 /// # Errors
-/// If the name has no address, or one of them cannot be listened on. If no loop runs on this thread.
+/// `NotFound` if there is no such name. If one of its addresses is taken, or this machine has none of them: addresses of a
+/// family that it does not have are passed over. If no loop runs on this thread.
 pub async fn start_server<H, F>(handler: H, host: &str, port: u16) -> io::Result<Server>
 where
     H: Fn(StreamReader, StreamWriter) -> F + 'static,
