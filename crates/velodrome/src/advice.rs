@@ -75,6 +75,18 @@ pub(crate) fn unwatched(fd: RawFd, cause: io::Error) -> io::Error {
     }
 }
 
+/// Why a name leads to no address; `what` says which.
+pub(crate) fn unknown(what: impl fmt::Display, cause: io::Error) -> io::Error {
+    match cause.kind() {
+        io::ErrorKind::NotFound => cannot_but(
+            what,
+            cause,
+            "is it spelt right? /etc/hosts and the name servers of /etc/resolv.conf are asked",
+        ),
+        _ => cannot(what, cause),
+    }
+}
+
 /// Why a socket does not become a pair of streams.
 pub(crate) fn no_stream(cause: io::Error) -> io::Error {
     cannot_but("open the socket", cause, "it must be a stream socket that is connected")

@@ -14,9 +14,9 @@ use std::process::Command;
 use support::{pair, really};
 use velodrome::signals::{SIGKILL, SIGTERM, SIGUSR1, signal};
 use velodrome::{
-    AsyncFd, DatagramOptions, DatagramProtocol, Protocol, create_connection, create_datagram_endpoint,
-    create_subprocess, open_read_pipe, open_socket, open_unix_connection, open_write_pipe, spawn_blocking,
-    start_unix_server,
+    AsyncFd, DatagramOptions, DatagramProtocol, LookupOptions, Protocol, create_connection,
+    create_datagram_endpoint, create_subprocess, getaddrinfo, open_connection, open_read_pipe, open_socket,
+    open_unix_connection, open_write_pipe, spawn_blocking, start_server, start_unix_server,
 };
 
 /// That it failed in this way, in these words.
@@ -82,6 +82,41 @@ fn what_is_no_connection_says_so() {
     really(async {
         let listening = TcpListener::bind("127.0.0.1:0").unwrap();
         says(open_socket(listening), io::ErrorKind::NotConnected, &["stream socket that is connected"]);
+    });
+}
+
+/// No resolver has it, and none has to be asked: a space is in no name.
+const NO_NAME: &str = "no name";
+
+/// The same of whoever asks.
+#[track_caller]
+fn says_of_a_name<T>(result: io::Result<T>) {
+    let Err(error) = result else { panic!("no error") };
+    let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    assert_eq!(source.map(io::Error::kind), Some(io::ErrorKind::NotFound), "what the resolver said is kept");
+    says(Err::<(), _>(error), io::ErrorKind::NotFound, &["look up \"no name\"", "spelt"]);
+}
+
+#[test]
+fn a_name_that_there_is_not_is_not_found_by_whoever_asks() {
+    really(async {
+        says_of_a_name(open_connection(NO_NAME, 80).await);
+        says_of_a_name(getaddrinfo(NO_NAME, 80).await);
+        says_of_a_name(LookupOptions::new().getaddrinfo(NO_NAME, 80).await);
+        says_of_a_name(start_server(|_, _| async {}, NO_NAME, 0).await);
+        let there = DatagramOptions::new().remote_addr(NO_NAME, 80);
+        says_of_a_name(create_datagram_endpoint(|| Silent, &there).await);
+    });
+}
+
+#[test]
+fn a_connection_that_nobody_takes_keeps_what_the_kernel_said() {
+    really(async {
+        for host in ["127.0.0.1", "localhost"] {
+            let error = open_connection(host, support::deserted_port()).await.unwrap_err();
+            assert_eq!(number(&error), Some(rustix::io::Errno::CONNREFUSED.raw_os_error()), "{error}");
+            says(Err::<(), _>(error), io::ErrorKind::ConnectionRefused, &["connect to", "127.0.0.1:"]);
+        }
     });
 }
 

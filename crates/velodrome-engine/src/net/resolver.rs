@@ -8,11 +8,13 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
+
+use crate::sys::{SocketType, names};
 
 /// Most threads at a time. They sleep rather than compute, so the number of processors is no measure; sixteen keeps
 /// a dozen names with dead servers from delaying the others, and is few enough for any limit on threads.
@@ -63,7 +65,7 @@ struct State {
 impl Resolver {
     /// A resolver that asks the system. Starts no thread yet.
     pub fn new() -> Self {
-        Self::with_lookup(|host, port| (host, port).to_socket_addrs().map(Iterator::collect))
+        Self::with_lookup(ask_system)
     }
 
     /// A resolver that asks `lookup`, which may block: for tests, and for programs with a name service of their own.
@@ -179,6 +181,16 @@ impl Pool {
             drop(catch_unwind(AssertUnwindSafe(|| done(answer))));
         }
     }
+}
+
+/// The addresses for stream sockets. The standard library asks for the same, and does not tell a name that there is not
+/// from a name server that is silent.
+fn ask_system(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let hints = names::Hints { kind: Some(SocketType::STREAM), ..names::Hints::default() };
+    let mut found: Vec<_> =
+        names::getaddrinfo(Some(host), None, hints)?.into_iter().map(|info| info.address).collect();
+    found.iter_mut().for_each(|address| address.set_port(port));
+    Ok(found)
 }
 
 fn look_up(lookup: &Lookup, (host, port): &Query) -> io::Result<Vec<SocketAddr>> {

@@ -10,6 +10,8 @@ use std::ptr;
 
 use rustix::net::{AddressFamily, SocketType};
 
+use super::native;
+
 /// What may be asked for besides, as this platform counts.
 pub use libc::{AI_ADDRCONFIG, AI_CANONNAME, AI_NUMERICHOST, AI_NUMERICSERV, AI_PASSIVE};
 
@@ -42,7 +44,7 @@ pub struct AddressInfo {
 /// The addresses of `host`, or of this machine, and of `service`, a name or a number.
 ///
 /// # Errors
-/// `NotFound` for a name that there is none of, `InvalidInput` for what cannot be asked; what the resolver says.
+/// `NotFound` for a name that there is none of, or that has no address of the kind, `InvalidInput` for what cannot be asked; what the resolver says.
 pub fn getaddrinfo(host: Option<&str>, service: Option<&str>, hints: Hints) -> io::Result<Vec<AddressInfo>> {
     let (host, service) = (host.map(CString::new).transpose()?, service.map(CString::new).transpose()?);
     let text = |text: &Option<CString>| text.as_ref().map_or(ptr::null(), |text| text.as_ptr());
@@ -139,6 +141,7 @@ fn error(answer: c_int) -> io::Error {
     let kind = match answer {
         libc::EAI_SYSTEM => return io::Error::last_os_error(),
         libc::EAI_NONAME => io::ErrorKind::NotFound,
+        other if other == native::EAI_NODATA => io::ErrorKind::NotFound,
         libc::EAI_BADFLAGS | libc::EAI_FAMILY | libc::EAI_SERVICE | libc::EAI_SOCKTYPE => {
             io::ErrorKind::InvalidInput
         }
@@ -205,6 +208,8 @@ mod tests {
         assert_eq!(kind(numeric("no number", Hints::default())), io::ErrorKind::NotFound);
         assert_eq!(kind(numeric("zero\0", Hints::default())), io::ErrorKind::InvalidInput);
         assert_eq!(kind(getaddrinfo(None, None, Hints::default())), io::ErrorKind::NotFound);
+        assert_eq!(error(native::EAI_NODATA).kind(), io::ErrorKind::NotFound);
+        assert_eq!(error(libc::EAI_AGAIN).kind(), io::ErrorKind::Other);
         let bad = Hints { flags: AI_CANONNAME, ..Hints::default() };
         assert_eq!(kind(getaddrinfo(None, Some("80"), bad)), io::ErrorKind::InvalidInput);
     }

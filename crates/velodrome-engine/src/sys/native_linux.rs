@@ -60,6 +60,9 @@ pub(super) fn sendfile(
     retry(|| rustix::fs::sendfile(to, from, Some(&mut *offset), count))
 }
 
+/// There is such a name, and it has no address.
+pub(super) const EAI_NODATA: i32 = libc::EAI_NODATA;
+
 /// A Unix name that begins with a zero is a name, not the absence of one.
 pub(super) const ABSTRACT_NAMES: bool = true;
 

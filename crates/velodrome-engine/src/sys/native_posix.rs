@@ -55,6 +55,9 @@ pub(super) fn sendfile(
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// There is such a name, and it has no address. Not every system has a number of its own for that.
+pub(super) const EAI_NODATA: i32 = libc::EAI_NONAME;
+
 /// A Unix name that begins with a zero is no name: some kernels pad with zeros.
 pub(super) const ABSTRACT_NAMES: bool = false;
 

@@ -231,7 +231,7 @@ impl LookupOptions {
             let job = move || done(names::getaddrinfo(host.as_deref(), service.as_deref(), hints));
             local.resolver().submit(Box::new(job))
         };
-        let found = lookup::answer_to(ask).await.map_err(|error| advice::cannot(what, error))?;
+        let found = lookup::answer_to(ask).await.map_err(|error| advice::unknown(what, error))?;
         Ok(found.into_iter().filter_map(AddressInfo::new).collect())
     }
 

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 
 use velodrome_engine::net::address::numeric;
 
+use crate::advice;
 use crate::atomics::{Mutex, MutexGuard, PoisonError};
 use crate::local::{self, Local};
 
@@ -75,7 +76,7 @@ impl<T> Lookup<T> {
 /// ```
 ///
 /// # Errors
-/// What the resolver says; if the name has no address. If no loop runs on this thread.
+/// `NotFound` if there is no such name, or it has no address; what the resolver says. If no loop runs on this thread.
 pub async fn getaddrinfo(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     look_up(&*local::require("getaddrinfo")?, host, port).await
 }
@@ -101,15 +102,13 @@ pub(crate) async fn look_up(local: &Local, host: &str, port: u16) -> io::Result<
         local.resolver().resolve(host.to_owned(), port, done);
         Ok(())
     };
-    let found = answer_to(ask).await.map_err(|error| about(host, &error))?;
-    if found.is_empty() {
-        return Err(about(host, "it has no address"));
-    }
-    Ok(found)
+    let found =
+        answer_to(ask).await.and_then(|found| if found.is_empty() { Err(no_address()) } else { Ok(found) });
+    found.map_err(|error| advice::unknown(format!("look up {host:?}"), error))
 }
 
-fn about(host: &str, error: impl ToString) -> io::Error {
-    io::Error::other(format!("cannot look up {host:?}: {}", error.to_string()))
+fn no_address() -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, "it has no address")
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use velodrome_engine::sys::Peer;
 
 use super::attempt::Attempt;
 use super::options::Setup;
+use crate::advice;
 use crate::time::Alarm;
 
 /// A socket that is connected to one of `addresses`, and to which. After `patience`, in nanoseconds, the next one is
@@ -112,9 +113,7 @@ impl Racing {
 
     fn failure(&mut self) -> io::Error {
         let errors = std::mem::replace(&mut self.race, Race::new(0, None)).into_errors();
-        let kind = errors.last().map_or(io::ErrorKind::NotFound, io::Error::kind);
-        let each = self.addresses.iter().zip(errors).map(|(address, error)| format!("{address} ({error})"));
-        io::Error::new(kind, format!("cannot connect to {}", each.collect::<Vec<_>>().join(", ")))
+        advice::cannot_any("connect to", self.addresses.iter().copied().zip(errors).collect())
     }
 }
 

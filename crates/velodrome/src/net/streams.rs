@@ -39,7 +39,8 @@ use crate::unhandled::Unhandled;
 /// ```
 ///
 /// # Errors
-/// If the name has no address, or no address answers; the message tells of each. If no loop runs on this thread.
+/// `NotFound` if there is no such name, or it has no address. If no address answers: the kind is of the last to fail, and
+/// the message tells of each. If no loop runs on this thread.
 pub async fn open_connection(host: &str, port: u16) -> io::Result<(StreamReader, StreamWriter)> {
     ConnectOptions::new().open_connection(host, port).await
 }
