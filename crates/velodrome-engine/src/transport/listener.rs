@@ -17,7 +17,7 @@ use crate::timers::TimerKey;
 pub trait Acceptor {
     /// A connection, non-blocking and close-on-exec.
     fn accepted(&self, socket: OwnedFd, peer: Peer);
-    /// The system is out of descriptors or memory; the listener tries again in [`RETRY_DELAY`].
+    /// The system is out of descriptors or memory, or forbids every connection; the listener tries again in [`RETRY_DELAY`].
     fn exhausted(&self, error: io::Error);
     /// The listening socket itself failed, and is still listened to.
     fn failed(&self, error: io::Error);
@@ -34,10 +34,19 @@ pub const RETRY_DELAY: u64 = 1_000_000_000;
 /// Errors of accept that say the system is out of something: EMFILE, ENFILE, ENOBUFS, ENOMEM.
 const EXHAUSTED: [i32; 4] = [24, 23, 105, 12];
 
-/// Errors that concern one connection that is gone already, and not the listener: ECONNABORTED, EPROTO, and the network
+/// Errors that concern one connection that is gone already, and not the listener: ECONNABORTED, EPROTO, the network
 /// errors that accept(2) passes on from the new socket (ENETDOWN, ENOPROTOOPT, EHOSTDOWN, ENONET, EHOSTUNREACH,
-/// EOPNOTSUPP, ENETUNREACH), to be treated like EAGAIN as its page says.
-const PASSING: [i32; 9] = [103, 71, 100, 92, 112, 64, 113, 95, 101];
+/// EOPNOTSUPP, ENETUNREACH, ECONNRESET), to be treated like EAGAIN as its page says, and what the page knows of various
+/// kernels (ETIMEDOUT, ENOSR, ESOCKTNOSUPPORT, EPROTONOSUPPORT).
+const PASSING: [i32; 14] = [103, 71, 100, 92, 112, 64, 113, 95, 101, 104, 110, 63, 94, 93];
+
+/// Errors that say that somebody forbids the connection, a firewall or a security module: EPERM, EACCES. Some take it out
+/// of the queue, and the next one may come; others leave it there, and accept would say the same for ever.
+const FORBIDDEN: [i32; 2] = [1, 13];
+
+/// So many connections that are forbidden one after the other are taken for one that stays in the queue: then a
+/// listener rests. As many as asyncio lets wait.
+const FORBEARANCE: usize = 100;
 
 /// A descriptor that listens. It is lent: whoever made it closes it, after [`Listener::stop`].
 pub struct Listener {
@@ -47,6 +56,8 @@ pub struct Listener {
     acceptor: RefCell<Option<Rc<dyn Acceptor>>>,
     registration: RefCell<Option<Rc<Registration>>>,
     retry: Cell<Option<TimerKey>>,
+    /// How many have been forbidden since there was another answer.
+    forbidden: Cell<usize>,
     _member: Member,
 }
 
@@ -68,6 +79,7 @@ impl Listener {
             acceptor: RefCell::new(Some(acceptor)),
             registration: RefCell::default(),
             retry: Cell::default(),
+            forbidden: Cell::default(),
             _member: Member::of("listener"),
         });
         let source: Rc<dyn Source> = Rc::clone(&listener) as Rc<dyn Source>;
@@ -96,6 +108,7 @@ impl Listener {
     fn accept_one(self: &Rc<Self>, acceptor: &dyn Acceptor) -> bool {
         match self.hub.reactor.driver().accept(self.fd) {
             Ok((socket, peer)) => {
+                self.forbidden.set(0);
                 acceptor.accepted(socket, peer);
                 true
             }
@@ -106,16 +119,18 @@ impl Listener {
     /// Whether to go on accepting after `error`.
     fn stumbled(self: &Rc<Self>, acceptor: &dyn Acceptor, error: io::Error) -> bool {
         let code = error.raw_os_error().unwrap_or(0);
-        if EXHAUSTED.contains(&code) {
+        let forbidden = FORBIDDEN.contains(&code);
+        self.forbidden.set(if forbidden { self.forbidden.get() + 1 } else { 0 });
+        if EXHAUSTED.contains(&code) || self.forbidden.get() > FORBEARANCE {
             self.rest();
             acceptor.exhausted(error);
             return false;
         }
-        if error.kind() != io::ErrorKind::WouldBlock && !PASSING.contains(&code) {
+        let passing = forbidden || PASSING.contains(&code);
+        if error.kind() != io::ErrorKind::WouldBlock && !passing {
             acceptor.failed(error);
-            return false;
         }
-        PASSING.contains(&code)
+        passing
     }
 
     fn rest(self: &Rc<Self>) {
@@ -277,13 +292,41 @@ mod tests {
 
     #[test]
     fn a_connection_that_went_before_it_came_is_passed_over() {
-        for errno in PASSING {
+        for errno in PASSING.into_iter().chain(FORBIDDEN) {
             let world = World::new();
             let (_listener, counts) = listening(&world, 9);
             world.script.fail(FD, errno);
             arrive(&world, [1]);
             world.turn();
             assert_eq!(counts.log.take(), ["1"], "after {errno}");
+        }
+    }
+
+    #[test]
+    fn rests_when_every_connection_is_forbidden() {
+        for errno in FORBIDDEN {
+            let world = World::new();
+            // One is accepted in a turn.
+            let (_listener, counts) = listening(&world, 1);
+            let forbid = |times| {
+                for _ in 0..times {
+                    world.script.fail(FD, errno);
+                    world.turn();
+                }
+            };
+            for _ in 0..2 {
+                forbid(FORBEARANCE);
+                arrive(&world, [1]);
+                world.turn();
+                assert_eq!(counts.log.take(), ["1"], "others are served");
+            }
+            forbid(FORBEARANCE + 1);
+            assert_eq!(counts.log.take(), [format!("exhausted {errno}")]);
+            assert_eq!(world.script.interest(FD), None, "or the loop would spin");
+            arrive(&world, [2]);
+            world.hand.advance(RETRY_DELAY);
+            world.settle();
+            assert_eq!(counts.log.take(), ["2"]);
         }
     }
 
