@@ -87,9 +87,33 @@ pub(crate) fn unknown(what: impl fmt::Display, cause: io::Error) -> io::Error {
     }
 }
 
-/// Why a socket does not become a pair of streams.
+/// Why a socket does not become a pair of streams, or a transport.
 pub(crate) fn no_stream(cause: io::Error) -> io::Error {
-    cannot_but("open the socket", cause, "it must be a stream socket that is connected")
+    cannot_but(
+        "open the socket",
+        cause,
+        "it must be a stream socket that is connected; create_datagram_endpoint_on takes datagram sockets, and \
+         ListenOptions those that listen",
+    )
+}
+
+/// Why a socket does not become a server.
+pub(crate) fn no_listener(cause: io::Error) -> io::Error {
+    cannot_but(
+        "listen on the socket",
+        cause,
+        "it must be a stream socket that is bound; open_socket and create_connection_on take those that are connected",
+    )
+}
+
+/// Why a socket does not become an endpoint of datagrams.
+pub(crate) fn no_endpoint(cause: io::Error) -> io::Error {
+    cannot_but(
+        "open the socket",
+        cause,
+        "it must be a datagram socket, with a protocol for its addresses: PathBuf for a Unix socket, else SocketAddr; \
+         open_socket and create_connection_on take stream sockets",
+    )
 }
 
 /// Why a program was not started.

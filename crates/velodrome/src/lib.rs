@@ -52,10 +52,12 @@
 //! | `asyncio.start_server(handler, host, port)` | [`start_server`]`(handler, host, port)` |
 //! | `asyncio.open_unix_connection(path)` | [`open_unix_connection`]`(path)` |
 //! | `asyncio.start_unix_server(handler, path)` | [`start_unix_server`]`(handler, path)` |
+//! | the same with `sock=sock` | [`open_socket`]`(socket)`, [`ListenOptions::start_server_on`]`(handler, socket)` |
 //! | `loop.create_connection(Factory, host, port)` | [`create_connection`]`(factory, host, port)` |
 //! | `loop.create_server(Factory, host, port)` | [`create_server`]`(factory, host, port)` |
 //! | `loop.create_datagram_endpoint(…)` | [`create_datagram_endpoint`]`(factory, &options)` |
-//! | the same with `family=AF_UNIX` | [`create_unix_datagram_endpoint`]`(factory, &options)` |
+//! | the three with `sock=sock` | [`create_connection_on`], [`ListenOptions::create_server_on`], [`create_datagram_endpoint_on`] |
+//! | the last with `family=AF_UNIX` | [`create_unix_datagram_endpoint`]`(factory, &options)` |
 //! | `loop.add_reader(fd, …)`, `add_writer` | [`AsyncFd`] |
 //! | `loop.connect_read_pipe`, `connect_write_pipe` | [`open_read_pipe`], [`open_write_pipe`] |
 //! | `asyncio.create_subprocess_exec(…)` | [`create_subprocess`]`(&mut Command::new(…))` |
@@ -76,6 +78,7 @@ mod atomics;
 mod channel;
 mod clients;
 mod descriptor;
+mod existing;
 pub mod guide;
 mod local;
 mod net;
@@ -194,8 +197,9 @@ pub use net::streams::{Outcome, open_connection, open_unix_connection, start_ser
 pub use process::{Process, create_subprocess};
 pub use protocol::{
     AnyProtocol, BufferedProtocol, DatagramAddress, DatagramOptions, DatagramProtocol, DatagramTransport,
-    Protocol, ProtocolRef, Transport, UnixDatagramOptions, create_connection, create_datagram_endpoint,
-    create_server, create_unix_connection, create_unix_datagram_endpoint, create_unix_server,
+    Protocol, ProtocolRef, Transport, UnixDatagramOptions, create_connection, create_connection_on,
+    create_datagram_endpoint, create_datagram_endpoint_on, create_server, create_unix_connection,
+    create_unix_datagram_endpoint, create_unix_server,
 };
 pub use runtime::{Builder, Runtime, run};
 pub use streams::error::ReadError;

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 
 use super::{lend, native, retry};
 
@@ -24,6 +25,12 @@ pub fn set_nonblocking(fd: RawFd, on: bool) -> io::Result<()> {
 pub fn is_nonblocking(fd: RawFd) -> io::Result<bool> {
     let fd = lend(fd)?;
     retry(|| fcntl_getfl(fd)).map(|flags| flags.contains(OFlags::NONBLOCK))
+}
+
+/// Programs that are started do not inherit `fd` from now on.
+pub fn set_cloexec(fd: RawFd) -> io::Result<()> {
+    let fd = lend(fd)?;
+    retry(|| fcntl_setfd(fd, fcntl_getfd(fd)? | FdFlags::CLOEXEC))
 }
 
 /// A second descriptor for the same open file description; it is not inherited by child programs.
@@ -54,6 +61,14 @@ mod tests {
         assert!(!is_nonblocking(fd).unwrap());
         set_nonblocking(fd, true).unwrap();
         assert_eq!(sys::read(fd, &mut [0; 1]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn what_is_inherited_can_be_kept_back() {
+        let (reader, _writer) = pipe().unwrap();
+        fcntl_setfd(&reader, FdFlags::empty()).unwrap();
+        set_cloexec(reader.as_raw_fd()).unwrap();
+        assert_eq!(fcntl_getfd(&reader).unwrap(), FdFlags::CLOEXEC);
     }
 
     #[test]

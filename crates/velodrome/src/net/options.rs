@@ -13,8 +13,8 @@ use velodrome_engine::transport::nodelay::Nodelay;
 use super::door::Serve;
 use super::server::Server;
 use super::{listening, lookup, racing};
-use crate::advice;
 use crate::local::Local;
+use crate::{advice, channel, existing};
 
 /// How long an address may be silent before the next one is tried too: what RFC 8305 recommends.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -347,6 +347,18 @@ impl ListenOptions {
             host => lookup::look_up(local, host, port).await?,
         };
         Server::start(local, self.listen_on(addresses)?, None, self, serve)
+    }
+
+    /// On a socket that the program has already. Its file, if it is a Unix socket, is left to whoever made it.
+    pub(crate) fn listen_to(
+        &self,
+        local: &Rc<Local>,
+        socket: OwnedFd,
+        serve: Rc<Serve>,
+    ) -> io::Result<Server> {
+        let socket = existing::listener(socket, self.backlog)?;
+        let path = channel::unix_path(&sys::getsockname(socket.as_raw_fd())?);
+        Server::start(local, vec![socket], path.map(|path| (path, None)), self, serve)
     }
 
     pub(crate) fn listen_at(&self, local: &Rc<Local>, path: &Path, serve: Rc<Serve>) -> io::Result<Server> {

@@ -257,6 +257,34 @@ impl ListenOptions {
         self.listen_at(&local, path.as_ref(), self.serve(handler))
     }
 
+    /// As [`start_server`] with these choices, on a stream socket of the internet or a Unix socket that is bound already,
+    /// or listens: asyncio's `start_server(handler, sock=…)`. It does not block from now on, and programs that are started
+    /// do not inherit it. What is chosen for binding is of no use, and a Unix socket's file stays when the server closes.
+    ///
+    /// **Cancel safety**: may be dropped at any time; nobody listens then.
+    ///
+    /// ```
+    /// # velodrome::run(async {
+    /// // From systemd (socket activation) it is `OwnedFd::from_raw_fd(3)`, if LISTEN_PID is this process.
+    /// let socket = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let server = velodrome::ListenOptions::new().start_server_on(|_, _| async {}, socket).await?;
+    /// let (reader, writer) = velodrome::open_connection("127.0.0.1", server.local_addr()?.port()).await?;
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidInput` if it is no stream socket, or connected. If no loop runs on this thread. It is closed then.
+    pub async fn start_server_on<H, F>(&self, handler: H, socket: impl Into<OwnedFd>) -> io::Result<Server>
+    where
+        H: Fn(StreamReader, StreamWriter) -> F + 'static,
+        F: Future<Output: Outcome> + 'static,
+    {
+        // Nothing is awaited today; asyncio's is a coroutine, and so are its sisters.
+        let local = local::require("start_server_on")?;
+        self.listen_to(&local, socket.into(), self.serve(handler))
+    }
+
     /// Give each connection to `handler`, in a task of its own.
     fn serve<H, F>(&self, handler: H) -> Rc<Serve>
     where

@@ -14,13 +14,13 @@ use super::far_end::Wire;
 use super::host::{Host, ProtocolRef};
 use super::kinds::AnyProtocol;
 use super::transport::Transport;
-use crate::advice;
 use crate::channel::Channel;
 use crate::clients::Client;
 use crate::local::{self, Local};
 use crate::net::door::Serve;
 use crate::net::options::{ConnectOptions, ListenOptions};
 use crate::net::server::Server;
+use crate::{advice, existing};
 
 /// Connect to `host` by TCP, and tell the protocol that `factory` makes: `loop.create_connection`.
 ///
@@ -65,6 +65,37 @@ pub async fn create_connection<P: AnyProtocol<K>, K: 'static>(
     port: u16,
 ) -> io::Result<(Transport, ProtocolRef<P>)> {
     ConnectOptions::new().create_connection(factory, host, port).await
+}
+
+/// Tell the protocol that `factory` makes of a stream socket that is connected already: asyncio's
+/// `create_connection(Factory, sock=…)`. The socket does not block from now on, and programs that are started do not
+/// inherit it.
+///
+/// **Cancel safety**: may be dropped at any time; the socket is closed then.
+///
+/// ```
+/// # use std::{io, os::unix::net::UnixStream};
+/// # struct Silent;
+/// # impl velodrome::Protocol for Silent { fn data_received(&mut self, _: &[u8]) {} }
+/// # velodrome::run(async {
+/// let (ours, theirs) = UnixStream::pair()?;
+/// let (transport, _silent) = velodrome::create_connection_on(|| Silent, ours).await?;
+/// transport.write("hello");
+/// let (mut reader, _writer) = velodrome::open_socket(theirs)?;
+/// assert_eq!(reader.readexactly(5).await?, b"hello");
+/// # io::Result::Ok(()) })??;
+/// # io::Result::Ok(())
+/// ```
+///
+/// # Errors
+/// As [`open_socket`](crate::open_socket).
+pub async fn create_connection_on<P: AnyProtocol<K>, K: 'static>(
+    factory: impl FnOnce() -> P,
+    socket: impl Into<OwnedFd>,
+) -> io::Result<(Transport, ProtocolRef<P>)> {
+    let local = local::require("create_connection_on")?;
+    let (socket, peer) = existing::connection(socket.into())?;
+    made(&local, factory(), socket, peer).await
 }
 
 /// Connect to the Unix socket at `path`, and tell the protocol that `factory` makes: `loop.create_unix_connection`.
@@ -255,6 +286,35 @@ impl ListenOptions {
         // Nothing is awaited today; asyncio's is a coroutine, and so is its sister.
         let local = local::require("create_unix_server")?;
         self.listen_at(&local, path.as_ref(), serve(factory))
+    }
+
+    /// As [`create_server`] with these choices, on a socket that is bound already, or listens: asyncio's
+    /// `create_server(Factory, sock=…)`. All else is as for [`start_server_on`](Self::start_server_on).
+    ///
+    /// **Cancel safety**: may be dropped at any time; nobody listens then.
+    ///
+    /// ```
+    /// # struct Silent;
+    /// # impl velodrome::Protocol for Silent { fn data_received(&mut self, _: &[u8]) {} }
+    /// # velodrome::run(async {
+    /// let socket = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let server = velodrome::ListenOptions::new().create_server_on(|| Silent, socket).await?;
+    /// # let port = server.local_addr()?.port();
+    /// # velodrome::open_connection("127.0.0.1", port).await?;
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn create_server_on<P: AnyProtocol<K>, K: 'static>(
+        &self,
+        factory: impl Fn() -> P + 'static,
+        socket: impl Into<OwnedFd>,
+    ) -> io::Result<Server> {
+        // Nothing is awaited today; asyncio's is a coroutine, and so are its sisters.
+        let local = local::require("create_server_on")?;
+        self.listen_to(&local, socket.into(), serve(factory))
     }
 }
 

@@ -18,10 +18,12 @@ mod transport;
 
 use std::io;
 
-pub use self::connect::{create_connection, create_server, create_unix_connection, create_unix_server};
+pub use self::connect::{
+    create_connection, create_connection_on, create_server, create_unix_connection, create_unix_server,
+};
 pub use self::datagrams::{
     DatagramAddress, DatagramOptions, DatagramProtocol, DatagramTransport, UnixDatagramOptions,
-    create_datagram_endpoint, create_unix_datagram_endpoint,
+    create_datagram_endpoint, create_datagram_endpoint_on, create_unix_datagram_endpoint,
 };
 pub use self::host::ProtocolRef;
 pub use self::kinds::AnyProtocol;

@@ -18,20 +18,21 @@ mod wanted;
 pub(crate) mod writer;
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
 
 use velodrome_engine::hub::Hub;
-use velodrome_engine::sys::{self, Peer};
+use velodrome_engine::sys::Peer;
 use velodrome_engine::transport::stream::{Descriptor, Stream};
 
 use self::connection::Connection;
 use self::reader::StreamReader;
 use self::writer::StreamWriter;
 use crate::clients::Client;
-use crate::{advice, local};
+use crate::{advice, existing, local};
 
-/// Reader and writer over a stream socket that is connected already: asyncio's `open_connection(sock=…)`.
+/// Reader and writer over a stream socket that is connected already: asyncio's `open_connection(sock=…)`. It does not
+/// block from now on, and programs that are started do not inherit it.
 ///
 /// ```
 /// use std::io;
@@ -49,11 +50,11 @@ use crate::{advice, local};
 /// ```
 ///
 /// # Errors
-/// If no loop runs on this thread, or the kernel will not watch this descriptor; it is closed then.
+/// `InvalidInput` if it is no stream socket, `NotConnected` if it is not connected. If no loop runs on this thread, or the
+/// kernel will not watch this descriptor. It is closed then.
 pub fn open_socket(socket: impl Into<OwnedFd>) -> io::Result<(StreamReader, StreamWriter)> {
-    let (local, socket) = (local::require("open_socket")?, socket.into());
-    sys::set_nonblocking(socket.as_raw_fd(), true)?;
-    let peer = sys::getpeername(socket.as_raw_fd()).map_err(advice::no_stream)?;
+    let local = local::require("open_socket")?;
+    let (socket, peer) = existing::connection(socket.into())?;
     open(local.hub(), socket, peer, None).map(ends)
 }
 

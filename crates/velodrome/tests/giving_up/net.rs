@@ -1,15 +1,18 @@
 //! Connections and servers in the making: given up, they leave nothing open, and a server that has begun goes on.
 
-use std::io;
+use std::io::{self, Read as _};
+use std::net::TcpListener;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
 use velodrome::{
     ConnectOptions, DatagramAddress, DatagramOptions, DatagramProtocol, ListenOptions, Protocol, Server,
-    StreamReader, StreamWriter, UnixDatagramOptions, create_connection, create_datagram_endpoint,
-    create_server, create_unix_connection, create_unix_datagram_endpoint, create_unix_server, getaddrinfo,
-    open_connection, open_unix_connection, sleep, spawn, start_server, start_unix_server,
+    StreamReader, StreamWriter, UnixDatagramOptions, create_connection, create_connection_on,
+    create_datagram_endpoint, create_datagram_endpoint_on, create_server, create_unix_connection,
+    create_unix_datagram_endpoint, create_unix_server, getaddrinfo, open_connection, open_unix_connection,
+    sleep, spawn, start_server, start_unix_server,
 };
 
 use crate::chance::{give_up, never_waits};
@@ -146,6 +149,41 @@ fn a_protocols_unix_server_in_the_making() {
         let path = path("create");
         drop(chance.take(create_unix_server(|| Silent, &path)).await);
         drop(create_unix_server(|| Silent, &path).await.unwrap());
+    });
+}
+
+/// `ListenOptions::start_server_on`, `ListenOptions::create_server_on`
+#[test]
+fn a_server_on_a_socket_in_the_making() {
+    let (listener, options) = (|| TcpListener::bind((HOST, 0)).unwrap(), ListenOptions::new());
+    never_waits(async |chance| drop(chance.take(options.start_server_on(until_the_end, listener())).await));
+    never_waits(async |chance| drop(chance.take(options.create_server_on(|| Silent, listener())).await));
+}
+
+/// `create_connection_on`
+#[test]
+fn a_protocols_connection_over_a_socket_in_the_making() {
+    give_up(async |chance| {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        if let Some(made) = chance.take(create_connection_on(|| Silent, ours)).await {
+            made.unwrap().0.close();
+        }
+        sleep(SHORT).await;
+        assert_eq!(theirs.read(&mut [0]).unwrap(), 0, "it is closed");
+    });
+}
+
+/// `create_datagram_endpoint_on`
+#[test]
+fn an_endpoint_over_a_socket_in_the_making() {
+    give_up(async |chance| {
+        let (ours, _theirs) = UnixDatagram::pair().unwrap();
+        let factory = || Silent;
+        let made = chance.take(create_datagram_endpoint_on::<PathBuf, _>(factory, ours)).await;
+        if let Some(made) = made {
+            made.unwrap().0.close();
+        }
+        sleep(SHORT).await;
     });
 }
 

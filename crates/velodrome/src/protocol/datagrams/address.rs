@@ -45,7 +45,8 @@ impl DatagramAddress for SocketAddr {
 
 impl DatagramAddress for PathBuf {
     fn of(peer: &Peer) -> Option<Self> {
-        Some(channel::unix_path(peer).unwrap_or_default())
+        let internet = peer.as_socket_addr().is_some();
+        (!internet).then(|| channel::unix_path(peer).unwrap_or_default())
     }
 
     fn peer(&self) -> io::Result<Peer> {

@@ -18,9 +18,9 @@ use velodrome_engine::transport::stream::Descriptor;
 
 use self::host::DatagramHost;
 use super::host::ProtocolRef;
-use crate::advice;
 use crate::local::{self, Local};
 use crate::net::stale::Leftover;
+use crate::{advice, existing};
 
 pub use self::address::DatagramAddress;
 pub use self::options::DatagramOptions;
@@ -178,6 +178,44 @@ pub async fn create_datagram_endpoint<P: DatagramProtocol>(
 ) -> io::Result<(DatagramTransport, ProtocolRef<P>)> {
     let local = local::require("create_datagram_endpoint")?;
     let socket = options.open(&local).await?;
+    made(&local, factory(), socket, None).await
+}
+
+/// Tell the protocol that `factory` makes of a datagram socket that is bound or connected already: asyncio's
+/// `create_datagram_endpoint(Factory, sock=…)`. Its addresses are what the protocol takes, paths for a Unix socket. It does
+/// not block from now on, and programs that are started do not inherit it; a Unix socket's file stays when it is closed.
+///
+/// **Cancel safety**: may be dropped at any time; the socket is closed then.
+///
+/// ```
+/// # use std::net::{SocketAddr, UdpSocket};
+/// # use velodrome::{DatagramProtocol, create_datagram_endpoint_on};
+/// # struct Silent;
+/// # impl DatagramProtocol for Silent { fn datagram_received(&mut self, _: &[u8], _: SocketAddr) {} }
+/// # velodrome::run(async {
+/// // With an option that DatagramOptions does not have.
+/// let socket = UdpSocket::bind("127.0.0.1:0")?;
+/// socket.set_ttl(4)?;
+/// let (transport, _silent) = create_datagram_endpoint_on(|| Silent, socket).await?;
+/// assert!(transport.local_addr()?.ip().is_loopback());
+/// # std::io::Result::Ok(()) })??;
+/// # std::io::Result::Ok(())
+/// ```
+///
+/// # Errors
+/// `InvalidInput` if it is no datagram socket, or its addresses are not those of the protocol. If no loop runs on this
+/// thread. It is closed then.
+pub async fn create_datagram_endpoint_on<A: DatagramAddress, P: DatagramProtocol<A>>(
+    factory: impl FnOnce() -> P,
+    socket: impl Into<OwnedFd>,
+) -> io::Result<(DatagramTransport<A>, ProtocolRef<P>)> {
+    let local = local::require("create_datagram_endpoint_on")?;
+    let (socket, name) = existing::endpoint(socket.into())?;
+    if A::of(&name).is_none() {
+        let stranger =
+            io::Error::new(io::ErrorKind::InvalidInput, "its addresses are not those of the protocol");
+        return Err(advice::no_endpoint(stranger));
+    }
     made(&local, factory(), socket, None).await
 }
 
