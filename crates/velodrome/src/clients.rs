@@ -1,7 +1,7 @@
 //! Who is connected to a server: counted, so that it can be waited for the last one, and known, so that all can be
 //! closed. Streams and protocols are clients alike; all that is asked of them is to close.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
 use crate::waiting::Waiters;
@@ -20,11 +20,22 @@ pub(crate) struct Clients {
     /// None where nobody is, or nobody who can be closed yet.
     slots: RefCell<Vec<Option<Weak<dyn Endpoint>>>>,
     vacant: RefCell<Vec<usize>>,
-    /// Woken whenever one leaves.
+    /// Nobody else comes.
+    closed: Cell<bool>,
+    /// Woken when nobody else comes, and when the last one has left then.
     pub(crate) waiters: Waiters,
 }
 
 impl Clients {
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
+    pub(crate) fn close(&self) {
+        self.closed.set(true);
+        self.waiters.wake();
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.slots.borrow().len() - self.vacant.borrow().len()
     }
@@ -63,6 +74,10 @@ impl Drop for Client {
     fn drop(&mut self) {
         self.clients.slots.borrow_mut()[self.index] = None;
         self.clients.vacant.borrow_mut().push(self.index);
-        self.clients.waiters.wake();
+        // A server that goes on is waited for by its main future, often the whole program: each client that leaves
+        // would cost it a turn.
+        if self.clients.is_closed() && self.clients.len() == 0 {
+            self.clients.waiters.wake();
+        }
     }
 }

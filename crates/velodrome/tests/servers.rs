@@ -4,10 +4,12 @@
 mod support;
 
 use std::cell::Cell;
+use std::future::{Future, poll_fn};
 use std::io::{self, Read as _};
 use std::net::TcpStream;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -271,4 +273,54 @@ fn a_connection_whose_handler_never_ran_is_closed_with_the_loop() {
     assert!(!ran.get(), "the task had its turn, and this test shows nothing");
     client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     assert_eq!(client.read(&mut [0]).unwrap(), 0);
+}
+
+/// The output of `future`, which counts how often it is polled.
+async fn counted<F: Future>(polls: Rc<Cell<usize>>, future: F) -> F::Output {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        polls.set(polls.get() + 1);
+        future.as_mut().poll(cx)
+    })
+    .await
+}
+
+#[test]
+fn who_waits_for_a_server_has_no_turn_for_each_client_that_leaves() {
+    really(async {
+        let server = Rc::new(start_server(echo, HOST, 0).await.unwrap());
+        let port = server.local_addr().unwrap().port();
+        let (polls, serving) = (Rc::new(Cell::new(0)), Rc::clone(&server));
+        let counter = Rc::clone(&polls);
+        let forever = spawn(async move { counted(counter, serving.serve_forever()).await });
+        let mut clients = Vec::new();
+        for _ in 0..4 {
+            clients.push(open_connection(HOST, port).await.unwrap());
+        }
+        while server.client_count() < 4 {
+            yield_now().await;
+        }
+        clients.truncate(3);
+        while server.client_count() > 3 {
+            yield_now().await;
+        }
+        settle().await;
+        assert_eq!(polls.get(), 1, "the server goes on");
+        server.close();
+        forever.await.unwrap().unwrap();
+
+        let (polls, ending) = (Rc::new(Cell::new(0)), Rc::clone(&server));
+        let counter = Rc::clone(&polls);
+        let closed = spawn(async move { counted(counter, ending.wait_closed()).await });
+        settle().await;
+        while let Some(client) = clients.pop() {
+            drop(client);
+            while server.client_count() > clients.len() {
+                yield_now().await;
+            }
+            settle().await;
+        }
+        closed.await.unwrap();
+        assert_eq!(polls.get(), 2, "once to begin, once for the last client");
+    });
 }

@@ -51,7 +51,6 @@ pub(super) struct Shared {
     /// Removed with the sockets.
     leftover: Cell<Option<Leftover>>,
     pub(super) clients: Rc<Clients>,
-    closed: Cell<bool>,
     /// Why it closed by itself.
     error: Cell<Option<io::Error>>,
 }
@@ -83,7 +82,6 @@ impl Server {
             unix_path,
             leftover: Cell::new(leftover),
             clients: Rc::default(),
-            closed: Cell::new(false),
             error: Cell::new(None),
         }));
         for socket in sockets {
@@ -118,7 +116,7 @@ impl Server {
     /// # Errors
     /// What befell the listening socket.
     pub async fn serve_forever(&self) -> io::Result<()> {
-        poll_fn(|cx| self.0.poll_until(cx, |shared| shared.closed.get())).await;
+        poll_fn(|cx| self.0.poll_until(cx, Clients::is_closed)).await;
         self.0.error.take().map_or(Ok(()), Err)
     }
 
@@ -213,7 +211,7 @@ impl Server {
     /// # std::io::Result::Ok(())
     /// ```
     pub async fn wait_closed(&self) {
-        poll_fn(|cx| self.0.poll_until(cx, |shared| shared.closed.get() && shared.clients.len() == 0)).await;
+        poll_fn(|cx| self.0.poll_until(cx, |clients| clients.is_closed() && clients.len() == 0)).await;
     }
 
     /// Whether it listens.
@@ -227,7 +225,7 @@ impl Server {
     /// ```
     #[must_use]
     pub fn is_serving(&self) -> bool {
-        !self.0.closed.get()
+        !self.0.clients.is_closed()
     }
 
     /// The internet addresses it listens on, or did.
@@ -324,9 +322,8 @@ impl Shared {
     }
 
     fn close(&self) {
-        self.closed.set(true);
         drop((self.sockets.take(), self.leftover.take()));
-        self.clients.waiters.wake();
+        self.clients.close();
     }
 
     /// It closes by itself.
@@ -335,8 +332,8 @@ impl Shared {
         self.close();
     }
 
-    fn poll_until(&self, cx: &Context<'_>, condition: impl Fn(&Self) -> bool) -> Poll<()> {
-        if condition(self) {
+    fn poll_until(&self, cx: &Context<'_>, condition: impl Fn(&Clients) -> bool) -> Poll<()> {
+        if condition(&self.clients) {
             return Poll::Ready(());
         }
         self.clients.waiters.wait(cx);
