@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
+use std::task::Poll;
 
 use crate::waiting::Waiters;
 
@@ -23,7 +24,7 @@ pub(crate) struct Clients {
     /// Nobody else comes.
     closed: Cell<bool>,
     /// Woken when nobody else comes, and when the last one has left then.
-    pub(crate) waiters: Waiters,
+    waiters: Waiters,
 }
 
 impl Clients {
@@ -34,6 +35,12 @@ impl Clients {
     pub(crate) fn close(&self) {
         self.closed.set(true);
         self.waiters.wake();
+    }
+
+    /// Until it is so, of which there is news when this is closed and when the last one has left then.
+    pub(crate) async fn until(&self, is_so: impl Fn(&Self) -> bool + Unpin) {
+        let poll = || if is_so(self) { Poll::Ready(()) } else { Poll::Pending };
+        self.waiters.until(poll).await;
     }
 
     pub(crate) fn len(&self) -> usize {

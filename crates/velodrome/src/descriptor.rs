@@ -2,11 +2,10 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 
 use velodrome_engine::driver::{Interest, Readiness};
 use velodrome_engine::hub::Hub;
@@ -187,18 +186,17 @@ impl<T: AsFd> AsyncFd<T> {
 
     async fn wait(&self, direction: &Direction) -> io::Result<ReadyGuard<'_, T>> {
         let told = direction.told.get();
-        poll_fn(|cx| self.poll_told(direction, told, cx)).await?;
+        direction.waiters.until(|| self.poll_told(direction, told)).await?;
         Ok(ReadyGuard(self))
     }
 
-    fn poll_told(&self, direction: &Direction, before: u64, cx: &Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_told(&self, direction: &Direction, before: u64) -> Poll<io::Result<()>> {
         if direction.told.get() != before {
             return Poll::Ready(Ok(()));
         }
         if self.hub.is_closed() {
             return Poll::Ready(Err(io::Error::other("the event loop of this descriptor has ended")));
         }
-        direction.waiters.wait(cx);
         direction.waited_for.set(true);
         match self.hub.reactor.set_interest(&self.registration, self.watch.interest()) {
             Ok(()) => Poll::Pending,

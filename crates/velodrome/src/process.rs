@@ -9,7 +9,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::pin::pin;
 use std::process::{self, Command, ExitStatus};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 
 use velodrome_engine::driver::{Interest, Readiness};
 use velodrome_engine::hub::Hub;
@@ -131,7 +131,7 @@ impl Watch {
         self.waiters.wake();
     }
 
-    fn poll(&self, cx: &Context<'_>) -> Poll<io::Result<ExitStatus>> {
+    fn poll(&self) -> Poll<io::Result<ExitStatus>> {
         if let Some(ending) = self.ended.get() {
             return Poll::Ready(Ok(status(ending)));
         }
@@ -140,7 +140,6 @@ impl Watch {
                 "how the process ended is not known: somebody else waited for it, or its loop has ended",
             )));
         }
-        self.waiters.wait(cx);
         Poll::Pending
     }
 }
@@ -221,7 +220,7 @@ impl Process {
     /// # Errors
     /// If somebody else has reaped it, or its loop has ended.
     pub async fn wait(&self) -> io::Result<ExitStatus> {
-        poll_fn(|cx| self.watch.poll(cx)).await
+        self.watch.waiters.until(|| self.watch.poll()).await
     }
 
     /// Write `input` and close, read all that comes, and wait for the end of it: asyncio's `communicate`. What was not piped

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 
 use velodrome_engine::sys;
 
@@ -30,7 +30,7 @@ pub(crate) trait Sender {
     /// Write, and wait until there is room for more.
     async fn put(&self, data: &[u8]) -> io::Result<()>;
     /// Until the connection is lost, or about to be closed; then an error that says so.
-    fn poll_lost(&self, cx: &Context<'_>) -> Poll<io::Error>;
+    async fn lost(&self) -> io::Error;
 }
 
 /// Send `count` bytes of `file` from `offset` on, or all that there are; gives how many there were.
@@ -94,8 +94,8 @@ async fn by_kernel(
 
 /// The descriptor is one of its own, which stays open when the connection's is closed: the end has to be looked for.
 async fn unless_lost<T>(sender: &impl Sender, sending: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    let mut sending = pin!(sending);
-    poll_fn(|cx| match sender.poll_lost(cx) {
+    let (mut lost, mut sending) = (pin!(sender.lost()), pin!(sending));
+    poll_fn(|cx| match lost.as_mut().poll(cx) {
         Poll::Ready(error) => Poll::Ready(Err(error)),
         Poll::Pending => sending.as_mut().poll(cx),
     })

@@ -3,8 +3,12 @@
 //! Nothing here is shared between threads, so there are cells and no locks. A waker may be anybody's, and waking it may
 //! come straight back here: nothing is borrowed meanwhile.
 
-use std::cell::{Cell, OnceCell, RefCell};
-use std::task::{Context, Waker};
+use std::cell::{Cell, OnceCell};
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use crate::sync::line::{Line, Place};
 
 /// A place for one who waits. A second one takes the place of the first.
 #[derive(Default)]
@@ -41,27 +45,90 @@ impl Waiter {
 
 /// A place for any number. It is made when the first one comes: most connections never see one.
 #[derive(Default)]
-#[allow(clippy::box_collection, reason = "one word in every connection, for what few have")]
-pub(crate) struct Waiters(OnceCell<Box<RefCell<Vec<Waker>>>>);
+pub(crate) struct Waiters(OnceCell<Box<Waiting>>);
+
+#[derive(Default)]
+struct Waiting {
+    /// Futures, which take leave when they are dropped.
+    line: Line,
+    /// Who only polls, and has nothing that could take leave: what other crates' traits ask for.
+    last: Waiter,
+}
 
 impl Waiters {
-    /// Leave the waker of `cx`, to be woken once.
+    /// Leave the waker of `cx`, to be woken once. It takes the place of the last one that was left so.
     pub(crate) fn wait(&self, cx: &Context<'_>) {
-        let mut wakers = self.0.get_or_init(Box::default).borrow_mut();
-        if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
-            wakers.push(cx.waker().clone());
-        }
+        self.0.get_or_init(Box::default).last.wait(cx);
+    }
+
+    /// Ask `poll` now and whenever those who wait are woken, until it is ready. Nothing is left here when the future is
+    /// dropped: a waker keeps the memory of its whole task.
+    #[inline]
+    pub(crate) fn until<T, F>(&self, poll: F) -> Until<'_, F>
+    where
+        F: FnMut() -> Poll<T> + Unpin,
+    {
+        Until { waiters: self, place: Place::default(), poll }
     }
 
     /// Wake all who wait.
     pub(crate) fn wake(&self) {
-        let Some(wakers) = self.0.get() else { return };
-        wakers.take().into_iter().for_each(Waker::wake);
+        if let Some(waiting) = self.0.get() {
+            waiting.line.serve_all();
+            waiting.last.wake();
+        }
+    }
+
+    #[cold]
+    fn take_place(&self, place: &mut Place, cx: &Context<'_>) {
+        let waiting = self.0.get_or_init(Box::default);
+        // Who was woken for nothing gets up, and takes a place again.
+        if place.poll(&waiting.line, cx).is_ready() {
+            let _ = place.poll(&waiting.line, cx);
+        }
+    }
+
+    #[cold]
+    fn give_up(&self, place: &mut Place) {
+        if let Some(waiting) = self.0.get() {
+            place.vacate(&waiting.line);
+        }
+    }
+}
+
+/// What [`Waiters::until`] returns.
+pub(crate) struct Until<'a, F> {
+    waiters: &'a Waiters,
+    place: Place,
+    poll: F,
+}
+
+impl<T, F: FnMut() -> Poll<T> + Unpin> Future for Until<'_, F> {
+    type Output = T;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let this = &mut *self;
+        let poll = (this.poll)();
+        if poll.is_pending() {
+            this.waiters.take_place(&mut this.place, cx);
+        }
+        poll
+    }
+}
+
+impl<F> Drop for Until<'_, F> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.place.is_taken() {
+            self.waiters.give_up(&mut self.place);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
@@ -103,11 +170,32 @@ mod tests {
     #[test]
     fn many_are_woken_once_each() {
         let (waiters, (first, one), (second, other)) = (Waiters::default(), counted(), counted());
-        for waker in [&one, &other, &one] {
-            waiters.wait(&Context::from_waker(waker));
+        let mut never = [(); 2].map(|()| waiters.until(|| Poll::<()>::Pending));
+        for (future, waker) in never.iter_mut().zip([&one, &one]) {
+            assert!(pin!(future).poll(&mut Context::from_waker(waker)).is_pending());
         }
+        waiters.wait(&Context::from_waker(&other));
         waiters.wake();
         waiters.wake();
-        assert_eq!((count(&first), count(&second)), (1, 1));
+        assert_eq!((count(&first), count(&second)), (2, 1));
+        // Woken for nothing, it waits again.
+        assert!(pin!(&mut never[1]).poll(&mut Context::from_waker(&one)).is_pending());
+        waiters.wake();
+        assert_eq!(count(&first), 3);
+    }
+
+    #[test]
+    fn who_gives_up_leaves_nothing_behind() {
+        let (waiters, (kept, waker)) = (Waiters::default(), counted());
+        let mut never: Vec<_> = (0..1000).map(|_| waiters.until(|| Poll::<()>::Pending)).collect();
+        for future in &mut never {
+            assert!(pin!(future).poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+        assert_eq!(Arc::strong_count(&kept), 1002);
+        never.truncate(500);
+        assert_eq!(Arc::strong_count(&kept), 502);
+        waiters.wake();
+        drop(never);
+        assert_eq!((Arc::strong_count(&kept), count(&kept)), (2, 500));
     }
 }

@@ -2,13 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::task::{Context, Poll};
 
 use velodrome_engine::hub::Hub;
 use velodrome_engine::sys;
@@ -116,7 +114,7 @@ impl Server {
     /// # Errors
     /// What befell the listening socket.
     pub async fn serve_forever(&self) -> io::Result<()> {
-        poll_fn(|cx| self.0.poll_until(cx, Clients::is_closed)).await;
+        self.0.clients.until(Clients::is_closed).await;
         self.0.error.take().map_or(Ok(()), Err)
     }
 
@@ -211,7 +209,7 @@ impl Server {
     /// # std::io::Result::Ok(())
     /// ```
     pub async fn wait_closed(&self) {
-        poll_fn(|cx| self.0.poll_until(cx, |clients| clients.is_closed() && clients.len() == 0)).await;
+        self.0.clients.until(|clients| clients.is_closed() && clients.len() == 0).await;
     }
 
     /// Whether it listens.
@@ -330,14 +328,6 @@ impl Shared {
     pub(super) fn fail(&self, error: io::Error) {
         self.error.set(Some(error));
         self.close();
-    }
-
-    fn poll_until(&self, cx: &Context<'_>, condition: impl Fn(&Clients) -> bool) -> Poll<()> {
-        if condition(&self.clients) {
-            return Poll::Ready(());
-        }
-        self.clients.waiters.wait(cx);
-        Poll::Pending
     }
 }
 

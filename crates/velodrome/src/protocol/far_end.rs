@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 
 use velodrome_engine::sys::Peer;
 
@@ -35,7 +35,11 @@ impl FarEnd {
     }
 
     /// Until the kernel has taken all that was written.
-    pub(super) fn poll_flushed(&self, channel: &Rc<dyn Channel>, cx: &Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) async fn flushed(&self, channel: &Rc<dyn Channel>) -> io::Result<()> {
+        self.waiters.until(|| Self::poll_flushed(channel)).await
+    }
+
+    fn poll_flushed(channel: &Rc<dyn Channel>) -> Poll<io::Result<()>> {
         Rc::clone(channel).flush();
         if channel.is_closed() {
             return Poll::Ready(Err(lost()));
@@ -43,17 +47,13 @@ impl FarEnd {
         if channel.buffered() == 0 {
             return Poll::Ready(Ok(()));
         }
-        self.waiters.wait(cx);
         Poll::Pending
     }
 
     /// Until the connection is lost, or about to be closed.
-    pub(super) fn poll_lost(&self, channel: &Rc<dyn Channel>, cx: &Context<'_>) -> Poll<io::Error> {
-        if channel.is_closing() {
-            return Poll::Ready(lost());
-        }
-        self.waiters.wait(cx);
-        Poll::Pending
+    pub(super) async fn lost(&self, channel: &Rc<dyn Channel>) -> io::Error {
+        let poll = || if channel.is_closing() { Poll::Ready(lost()) } else { Poll::Pending };
+        self.waiters.until(poll).await
     }
 
     /// It has, or never will.

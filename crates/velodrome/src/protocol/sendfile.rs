@@ -1,10 +1,8 @@
 //! A file by a protocol's transport, as `loop.sendfile` takes one.
 
 use std::fs::File;
-use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 
 use super::transport::Transport;
 use crate::advice;
@@ -52,7 +50,7 @@ impl Sender for Transport {
     }
 
     async fn flushed(&self) -> io::Result<()> {
-        poll_fn(|cx| self.far_end.poll_flushed(&self.channel(), cx)).await
+        self.far_end.flushed(&self.channel()).await
     }
 
     async fn put(&self, data: &[u8]) -> io::Result<()> {
@@ -60,7 +58,7 @@ impl Sender for Transport {
         self.flushed().await
     }
 
-    fn poll_lost(&self, cx: &Context<'_>) -> Poll<io::Error> {
-        self.far_end.poll_lost(&self.channel(), cx)
+    async fn lost(&self) -> io::Error {
+        self.far_end.lost(&self.channel()).await
     }
 }

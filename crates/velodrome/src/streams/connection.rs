@@ -280,13 +280,13 @@ impl Connection {
     }
 
     /// Until the kernel has taken all that was written.
-    pub(crate) fn poll_flushed(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn flushed(&self) -> Poll<io::Result<()>> {
         if let Some(channel) = self.channel() {
             channel.flush();
         }
         // Flushing may have lost it.
         let kept = self.channel().map_or(0, |channel| channel.buffered());
-        self.outbound.poll_flushed(kept, cx)
+        self.outbound.flushed(kept)
     }
 
     /// Have the transport read or pause as the buffer demands.

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, OnceCell};
 use std::io;
-use std::task::{Context, Poll};
+use std::task::Poll;
 
 use super::connection::same_error;
 use crate::waiting::Waiters;
@@ -16,7 +16,7 @@ pub(crate) struct Outbound {
     lost: Cell<bool>,
     /// Why it was lost, if it was not closed.
     error: OnceCell<io::Error>,
-    waiters: Waiters,
+    pub(super) waiters: Waiters,
 }
 
 impl Outbound {
@@ -52,46 +52,37 @@ impl Outbound {
 
     /// Until what is buffered is little enough.
     #[inline]
-    pub(super) fn poll_drained(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn drained(&self) -> Poll<io::Result<()>> {
         if !self.paused.get() && !self.lost.get() && !self.written_late.get() {
             return Poll::Ready(Ok(()));
         }
-        self.poll_until(!self.paused.get(), cx)
+        self.done_if(!self.paused.get())
     }
 
     /// Until nothing is kept, of which there is `kept` now.
-    pub(super) fn poll_flushed(&self, kept: usize, cx: &Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_until(kept == 0, cx)
+    pub(super) fn flushed(&self, kept: usize) -> Poll<io::Result<()>> {
+        self.done_if(kept == 0)
     }
 
     #[cold]
-    fn poll_until(&self, done: bool, cx: &Context<'_>) -> Poll<io::Result<()>> {
+    fn done_if(&self, done: bool) -> Poll<io::Result<()>> {
         self.told()?;
         if self.lost.get() {
             return Poll::Ready(Err(lost()));
         }
-        if done {
-            return Poll::Ready(Ok(()));
-        }
-        self.waiters.wait(cx);
-        Poll::Pending
+        if done { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
     /// Until the connection is lost.
-    pub(super) fn poll_closed(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
-        if self.lost.get() {
-            return Poll::Ready(self.told());
-        }
-        self.waiters.wait(cx);
-        Poll::Pending
+    pub(super) fn closed(&self) -> Poll<io::Result<()>> {
+        if self.lost.get() { Poll::Ready(self.told()) } else { Poll::Pending }
     }
 
     /// Until the connection is lost, or `closing`; then an error that says so.
-    pub(super) fn poll_lost(&self, closing: bool, cx: &Context<'_>) -> Poll<io::Error> {
+    pub(super) fn lost(&self, closing: bool) -> Poll<io::Error> {
         if closing || self.lost.get() {
             return Poll::Ready(self.told().err().unwrap_or_else(lost));
         }
-        self.waiters.wait(cx);
         Poll::Pending
     }
 

@@ -41,10 +41,13 @@ impl StreamReader {
 impl StreamWriter {
     /// Write as soon as little enough is kept.
     pub(crate) fn poll_write(&self, cx: &Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        match self.0.outbound.poll_drained(cx) {
+        match self.0.outbound.drained() {
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-            Poll::Pending => return Poll::Pending,
+            Poll::Pending => {
+                self.0.outbound.waiters.wait(cx);
+                return Poll::Pending;
+            }
         }
         if self.is_closing() {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::BrokenPipe, "the connection is closed")));
@@ -56,7 +59,11 @@ impl StreamWriter {
 
     /// Wait until the kernel has taken everything.
     pub(crate) fn poll_flush(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_flushed(cx)
+        let flushed = self.0.flushed();
+        if flushed.is_pending() {
+            self.0.outbound.waiters.wait(cx);
+        }
+        flushed
     }
 
     /// Wait until the kernel has taken everything, and say that no more will be written.

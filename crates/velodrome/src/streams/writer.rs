@@ -2,13 +2,11 @@
 
 use std::fmt;
 use std::fs::File;
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 
 use velodrome_engine::sys;
 use velodrome_engine::transport::flow_control::FlowControl;
@@ -122,7 +120,7 @@ impl StreamWriter {
     /// What befell the connection; `ConnectionReset` if it is closed; `BrokenPipe` if something was written after
     /// [`write_eof`](Self::write_eof).
     pub async fn drain(&self) -> io::Result<()> {
-        poll_fn(|cx| self.0.outbound.poll_drained(cx)).await
+        self.0.outbound.waiters.until(|| self.0.outbound.drained()).await
     }
 
     /// Wait until the kernel has taken all that was written; [`drain`](Self::drain) waits for less.
@@ -146,7 +144,7 @@ impl StreamWriter {
     /// # Errors
     /// As [`drain`](Self::drain).
     pub async fn flush(&self) -> io::Result<()> {
-        poll_fn(|cx| self.0.poll_flushed(cx)).await
+        self.0.outbound.waiters.until(|| self.0.flushed()).await
     }
 
     /// Say that no more will be written; the peer reads the end of the stream after what was. Reading goes on.
@@ -252,7 +250,7 @@ impl StreamWriter {
     /// # Errors
     /// What befell the connection, if it was not closed by either side.
     pub async fn wait_closed(&self) -> io::Result<()> {
-        poll_fn(|cx| self.0.outbound.poll_closed(cx)).await
+        self.0.outbound.waiters.until(|| self.0.outbound.closed()).await
     }
 
     /// How many bytes that were written are kept, because the kernel has not taken them: asyncio's
@@ -487,8 +485,8 @@ impl Sender for StreamWriter {
         self.drain().await
     }
 
-    fn poll_lost(&self, cx: &Context<'_>) -> Poll<io::Error> {
-        self.0.outbound.poll_lost(self.is_closing(), cx)
+    async fn lost(&self) -> io::Error {
+        self.0.outbound.waiters.until(|| self.0.outbound.lost(self.is_closing())).await
     }
 }
 

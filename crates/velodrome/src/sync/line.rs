@@ -18,6 +18,10 @@ use std::task::{Context, Poll, Waker};
 /// No seat: the end of a list.
 const NONE: u32 = u32::MAX;
 
+/// How many seats keep the waker of who was served there. A waker keeps the memory of its task, so a line that thousands
+/// have waited in once must not keep all of theirs.
+const KEEPING: u32 = 8;
+
 #[derive(Default)]
 pub(crate) struct Line(RefCell<Seats>);
 
@@ -30,8 +34,8 @@ struct Seats {
 
 struct Seat {
     state: State,
-    /// Stays when its owner has gone, so that a task that waits here again and again does not count its waker up and
-    /// down.
+    /// In the first few seats it stays when its owner was served and has gone, so that a task that waits here again and
+    /// again does not count its waker up and down. Who gives up takes it along.
     waker: Option<Waker>,
     before: u32,
     /// The next in the line, or the next vacant seat.
@@ -86,8 +90,22 @@ impl Place {
         self.is_taken() && self.leave(line)
     }
 
+    /// Give the seat up, with the waker, whether or not it was one's turn.
+    pub(crate) fn vacate(&mut self, line: &Line) {
+        if self.is_taken() {
+            self.leave_with(line, 0);
+        }
+    }
+
     fn leave(&mut self, line: &Line) -> bool {
-        line.0.borrow_mut().leave(std::mem::replace(&mut self.0, NONE))
+        self.leave_with(line, KEEPING)
+    }
+
+    fn leave_with(&mut self, line: &Line, keeping: u32) -> bool {
+        let seat = std::mem::replace(&mut self.0, NONE);
+        // The waker is dropped after the borrow.
+        let (served, _waker) = line.0.borrow_mut().leave(seat, keeping);
+        served
     }
 }
 
@@ -184,16 +202,16 @@ impl Seats {
         Some((seat, served.waker.take()))
     }
 
-    /// Put a waker back that woke the owner of `seat`; gives it back if another has come meanwhile.
+    /// Put a waker back that woke the owner of `seat`; gives it back if that has left meanwhile, or another has come.
     fn keep(&mut self, seat: u32, waker: Waker) -> Option<Waker> {
-        match &mut self.seats[seat as usize].waker {
-            Some(_) => Some(waker),
-            place => place.replace(waker),
+        match &mut self.seats[seat as usize] {
+            Seat { state: State::Served, waker: place @ None, .. } => place.replace(waker),
+            _ => Some(waker),
         }
     }
 
-    /// True if it was the turn of `seat`.
-    fn leave(&mut self, seat: u32) -> bool {
+    /// True if it was the turn of `seat`; and the waker, unless it is kept, as in the first `keeping` seats.
+    fn leave(&mut self, seat: u32, keeping: u32) -> (bool, Option<Waker>) {
         let served = self.seats[seat as usize].state == State::Served;
         if !served {
             self.unlink(seat);
@@ -201,7 +219,8 @@ impl Seats {
         let left = &mut self.seats[seat as usize];
         (left.state, left.after) = (State::Vacant, self.vacant);
         self.vacant = seat;
-        served
+        let waker = if served && seat < keeping { None } else { left.waker.take() };
+        (served, waker)
     }
 
     fn unlink(&mut self, seat: u32) {
@@ -220,6 +239,8 @@ impl Seats {
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
+    use std::sync::Arc;
+    use std::task::Wake;
 
     use proptest::prelude::*;
 
@@ -247,6 +268,31 @@ mod tests {
             assert!(!wait(&line, &mut place) && !place.give_up(&line) && !place.is_taken());
         }
         assert_eq!(line.0.borrow().seats.len(), 1);
+    }
+
+    /// How many counts of a waker are left when `count` have waited, `served` of them with success, and all have gone.
+    fn wakers_left(count: usize, served: usize) -> usize {
+        let (line, kept) = (Line::default(), Arc::new(Unmoved));
+        let waker = Waker::from(Arc::clone(&kept));
+        let mut places: Vec<_> = std::iter::repeat_with(Place::default).take(count).collect();
+        for place in &mut places {
+            assert!(place.poll(&line, &Context::from_waker(&waker)).is_pending());
+        }
+        (0..served).for_each(|_| assert!(line.serve_first()));
+        places.iter_mut().enumerate().for_each(|(at, place)| assert_eq!(place.give_up(&line), at < served));
+        Arc::strong_count(&kept) - 2
+    }
+
+    struct Unmoved;
+
+    impl Wake for Unmoved {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    #[test]
+    fn who_gives_up_takes_its_waker_along_and_few_are_kept() {
+        assert_eq!(wakers_left(1000, 0), 0);
+        assert_eq!(wakers_left(1000, 1000), KEEPING as usize);
     }
 
     #[derive(Clone, Debug)]

@@ -19,7 +19,7 @@ mod barrier;
 mod closed;
 mod condition;
 mod event;
-mod line;
+pub(crate) mod line;
 mod lock;
 pub mod mpsc;
 pub mod oneshot;
