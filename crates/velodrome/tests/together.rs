@@ -240,3 +240,139 @@ fn a_shielded_task_survives_its_timeout() {
         assert!(saved.get());
     });
 }
+
+#[test]
+fn a_task_starts_siblings_that_the_group_waits_for() {
+    let log = Log::default();
+    let took = time_of(async {
+        let group = task_group(async |group| {
+            let (handle, log) = (group.handle(), log.clone());
+            group.spawn(async move {
+                sleep(SECOND).await;
+                // The body is over by now, and this task ends at once.
+                handle.spawn(async move {
+                    sleep(SECOND).await;
+                    log.add("sibling");
+                    Ok(())
+                });
+                Ok::<(), io::Error>(())
+            });
+            Ok(())
+        });
+        group.await.unwrap();
+    });
+    assert_eq!((log.take(), took), (vec!["sibling".to_owned()], SECOND * 2));
+}
+
+#[test]
+fn what_a_sibling_started_falls_with_the_group() {
+    let dropped = Flag::default();
+    imagine(async {
+        let group = task_group(async |group| {
+            let (handle, waits) = (group.handle(), wait_until_dropped(dropped.clone()));
+            group.spawn(async move {
+                handle.spawn(async move {
+                    waits.await;
+                    Ok(())
+                });
+                sleep(SECOND).await;
+                Err::<(), _>("on purpose")
+            });
+            Ok(())
+        });
+        assert_eq!(group.await.unwrap_err().failures().len(), 1);
+        assert!(dropped.is_set());
+    });
+}
+
+#[test]
+fn a_group_that_is_over_or_was_dropped_starts_nothing() {
+    imagine(async {
+        let kept = Rc::new(std::cell::RefCell::new(Vec::new()));
+        let begin = async |ends: bool| {
+            let (keep, ran) = (Rc::clone(&kept), Flag::default());
+            let group = task_group(async |group| {
+                keep.borrow_mut().push(group.handle());
+                let (handle, late) = (group.handle(), ran.clone());
+                // Where the group is dropped, a member's destructor tries.
+                let _guard = OnDrop(move || {
+                    let late = late.on_drop();
+                    drop(handle.spawn(async move {
+                        drop(late);
+                        Ok(())
+                    }));
+                });
+                if !ends {
+                    pending::<()>().await;
+                }
+                Ok::<(), io::Error>(())
+            });
+            let _ = timeout(SECOND, group).await;
+            settle().await;
+        };
+        begin(true).await;
+        begin(false).await;
+        for handle in kept.take() {
+            let late = handle.spawn(async { Ok(()) });
+            assert!(late.is_finished() && late.await.unwrap_err().is_cancelled());
+            assert_eq!(format!("{handle:?}"), "TaskGroupHandle { tasks: 0, over: true }");
+        }
+    });
+}
+
+#[test]
+fn an_io_error_of_a_group_has_the_kind_of_all_its_failures() {
+    use std::error::Error;
+    let reset = || io::Error::from(io::ErrorKind::ConnectionReset);
+    imagine(async {
+        let failed = task_group(async |_| Err::<(), _>(reset())).await.unwrap_err();
+        assert_eq!(io::Error::from(failed).kind(), io::ErrorKind::ConnectionReset);
+        let boxed = || Box::<dyn Error + Send + Sync>::from(reset());
+        let failed = task_group(async |_| Err::<(), _>(boxed())).await.unwrap_err();
+        assert_eq!(io::Error::from(failed).kind(), io::ErrorKind::ConnectionReset);
+        let failed = task_group(async |_| Err::<(), _>("on purpose")).await.unwrap_err();
+        assert_eq!(io::Error::from(failed).kind(), io::ErrorKind::Other);
+        // A destructor that panics beside it is of another kind.
+        let failed = quietly(|| {
+            task_group(async |group| {
+                let guard = OnDrop(|| panic!("on purpose"));
+                group.spawn(async move {
+                    let _guard = guard;
+                    pending::<Result<(), _>>().await
+                });
+                yield_now().await;
+                Err::<(), _>(reset())
+            })
+        });
+        let failed = failed.await.unwrap_err();
+        assert_eq!(failed.failures().len(), 2);
+        assert_eq!(io::Error::from(failed).kind(), io::ErrorKind::Other);
+    });
+}
+
+#[test]
+fn what_is_behind_the_first_failure_is_the_source() {
+    use std::error::Error;
+    #[derive(Debug)]
+    struct Outer(io::Error);
+    impl std::fmt::Display for Outer {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("outer")
+        }
+    }
+    impl Error for Outer {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+    imagine(async {
+        let outer = || Outer(io::Error::other("inner"));
+        let failed = task_group(async |_| Err::<(), Box<dyn Error>>(outer().into())).await.unwrap_err();
+        assert_eq!(failed.to_string(), "a task of the group failed: outer");
+        assert_eq!(failed.source().unwrap().to_string(), "inner");
+        let failed = task_group(async |_| Err::<(), _>(io::Error::other(outer()))).await.unwrap_err();
+        assert_eq!(failed.source().unwrap().to_string(), "inner");
+        let failed = task_group(async |_| Err::<(), _>("on purpose")).await.unwrap_err();
+        assert!(failed.source().is_none());
+    });
+}

@@ -3,11 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::{Future, pending, poll_fn};
-use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
+use super::failure::{Failure, GroupError};
 use crate::task::error::{Ending, TaskError};
 use crate::task::{Task, TaskRef, caught, spawn};
 use crate::waiting::Waiter;
@@ -81,7 +81,7 @@ where
     })
     .await;
     let failures = group.0.failures.take();
-    value.filter(|_| failures.is_empty()).ok_or(GroupError(failures))
+    value.filter(|_| failures.is_empty()).ok_or(GroupError::new(failures))
 }
 
 /// A group of tasks, as the body of [`task_group`] sees it.
@@ -126,14 +126,38 @@ impl<E: 'static> TaskGroup<E> {
         T: 'static,
         F: Future<Output = Result<T, E>> + 'static,
     {
-        if self.0.is_failing() {
-            return Task::cancelled();
-        }
-        let member = Member::new(&self.0);
-        let place = member.place;
-        let task = spawn(belong(future, member));
-        self.0.admit(place, task.reference());
-        task
+        self.0.spawn(future)
+    }
+
+    /// A handle for tasks of the group, which start others by it: a crawler's, one for each link that they find.
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    /// use std::rc::Rc;
+    /// use velodrome::TaskGroupHandle;
+    ///
+    /// async fn visit(depth: u32, seen: Rc<Cell<u32>>, group: TaskGroupHandle<std::io::Error>) -> std::io::Result<()> {
+    ///     seen.set(seen.get() + 1);
+    ///     for _ in 0..depth {
+    ///         group.spawn(visit(depth - 1, Rc::clone(&seen), group.clone()));
+    ///     }
+    ///     Ok(())
+    /// }
+    ///
+    /// velodrome::run(async {
+    ///     let seen = Rc::default();
+    ///     let crawl = velodrome::task_group(async |group| {
+    ///         group.spawn(visit(3, Rc::clone(&seen), group.handle()));
+    ///         Ok(())
+    ///     });
+    ///     crawl.await.unwrap();
+    ///     assert_eq!(seen.get(), 16);
+    /// })?;
+    /// # std::io::Result::Ok(())
+    /// ```
+    #[must_use]
+    pub fn handle(&self) -> TaskGroupHandle<E> {
+        TaskGroupHandle(Rc::clone(&self.0))
     }
 
     /// Cancel every task of the group, without a failure: what they did not finish is left undone.
@@ -187,6 +211,7 @@ impl<E: 'static> TaskGroup<E> {
 
 impl<E> Drop for TaskGroup<E> {
     fn drop(&mut self) {
+        self.0.over.set(true);
         self.0.cancel();
     }
 }
@@ -198,10 +223,86 @@ impl<E> fmt::Debug for TaskGroup<E> {
     }
 }
 
+/// A way into a [`TaskGroup`] from anywhere on its thread: what [`TaskGroup::handle`] gives. It keeps nothing going: the
+/// group is over when its body and its tasks are.
+///
+/// ```
+/// use velodrome::{TaskGroupHandle, task_group};
+///
+/// velodrome::run(async {
+///     let mut kept: Option<TaskGroupHandle<std::io::Error>> = None;
+///     let group = task_group(async |group| {
+///         kept = Some(group.handle());
+///         Ok(())
+///     });
+///     group.await.unwrap();
+///     let late = kept.unwrap().spawn(async { Ok(()) });
+///     assert!(late.await.unwrap_err().is_cancelled(), "the group is over");
+/// })?;
+/// # std::io::Result::Ok(())
+/// ```
+pub struct TaskGroupHandle<E: 'static>(Rc<Group<E>>);
+
+impl<E: 'static> TaskGroupHandle<E> {
+    /// Start a task in the group, as [`TaskGroup::spawn`] does. In a group that is failing or over nothing is started,
+    /// and the task is cancelled from the beginning.
+    ///
+    /// ```
+    /// velodrome::run(velodrome::task_group(async |group| {
+    ///     let handle = group.handle();
+    ///     group.spawn(async move {
+    ///         handle.spawn(async { Ok(()) });
+    ///         Ok::<(), std::io::Error>(())
+    ///     });
+    ///     Ok(())
+    /// }))?
+    /// .unwrap();
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn spawn<T, F>(&self, future: F) -> Task<T>
+    where
+        T: 'static,
+        F: Future<Output = Result<T, E>> + 'static,
+    {
+        self.0.spawn(future)
+    }
+
+    /// Cancel every task of the group, the one that calls this included, as [`TaskGroup::cancel_all`] does.
+    ///
+    /// ```
+    /// velodrome::run(velodrome::task_group(async |group| {
+    ///     let handle = group.handle();
+    ///     group.spawn(std::future::pending::<Result<(), std::io::Error>>());
+    ///     group.spawn(async move { Ok(handle.cancel_all()) });
+    ///     Ok(())
+    /// }))?
+    /// .unwrap();
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn cancel_all(&self) {
+        self.0.cancel();
+    }
+}
+
+impl<E> Clone for TaskGroupHandle<E> {
+    fn clone(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
+}
+
+impl<E> fmt::Debug for TaskGroupHandle<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tasks = self.0.members.borrow().count;
+        f.debug_struct("TaskGroupHandle").field("tasks", &tasks).field("over", &self.0.over.get()).finish()
+    }
+}
+
 struct Group<E> {
     members: RefCell<Members>,
     failures: RefCell<Vec<Failure<E>>>,
     failing: Cell<bool>,
+    /// It has ended, or was dropped.
+    over: Cell<bool>,
     waiter: Waiter,
 }
 
@@ -211,6 +312,7 @@ impl<E> Default for Group<E> {
             members: RefCell::default(),
             failures: RefCell::default(),
             failing: Cell::new(false),
+            over: Cell::new(false),
             waiter: Waiter::default(),
         }
     }
@@ -256,6 +358,22 @@ impl Members {
 impl<E> Group<E> {
     fn is_failing(&self) -> bool {
         self.failing.get()
+    }
+
+    fn spawn<T, F>(self: &Rc<Self>, future: F) -> Task<T>
+    where
+        T: 'static,
+        E: 'static,
+        F: Future<Output = Result<T, E>> + 'static,
+    {
+        if self.is_failing() || self.over.get() {
+            return Task::cancelled();
+        }
+        let member = Member::new(self);
+        let place = member.place;
+        let task = spawn(belong(future, member));
+        self.admit(place, task.reference());
+        task
     }
 
     fn admit(&self, place: usize, task: TaskRef) {
@@ -343,113 +461,4 @@ where
     };
     member.group.fail(failure);
     pending().await
-}
-
-/// One thing that failed in a [`task_group`].
-///
-/// ```
-/// use velodrome::{Failure, task_group};
-///
-/// velodrome::run(async {
-///     let body = task_group::<(), &str, _>(async |_| Err("no thanks"));
-///     match body.await.unwrap_err().failures() {
-///         [Failure::Error(error)] => assert_eq!(*error, "no thanks"),
-///         others => println!("{others:?}"),
-///     }
-/// })?;
-/// # std::io::Result::Ok(())
-/// ```
-#[derive(Debug)]
-pub enum Failure<E> {
-    /// A task, or the body, gave this.
-    Error(E),
-    /// A task panicked.
-    Panicked(TaskError),
-}
-
-impl<E: fmt::Display> fmt::Display for Failure<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Error(error) => error.fmt(f),
-            Self::Panicked(error) => error.fmt(f),
-        }
-    }
-}
-
-/// Everything that failed in a [`task_group`], first to last: asyncio's `ExceptionGroup`. There is at least one. There are
-/// seldom more: who is cancelled is dropped, and has no say any more; what can fail then is a destructor, by a panic.
-///
-/// ```
-/// use velodrome::{Failure, task_group};
-///
-/// velodrome::run(async {
-///     let error = task_group(async |group| {
-///         group.spawn(async { Err::<(), _>("one") });
-///         Ok(())
-///     })
-///     .await
-///     .unwrap_err();
-///     assert_eq!(error.to_string(), "a task of the group failed: one");
-///     assert!(matches!(error.failures()[0], Failure::Error("one")));
-/// })?;
-/// # std::io::Result::Ok(())
-/// ```
-pub struct GroupError<E>(Vec<Failure<E>>);
-
-impl<E> GroupError<E> {
-    /// What failed.
-    ///
-    /// ```
-    /// # velodrome::run(async {
-    /// let error = velodrome::task_group(async |_| Err::<(), _>("no thanks")).await.unwrap_err();
-    /// assert_eq!(error.failures().len(), 1);
-    /// # })?;
-    /// # std::io::Result::Ok(())
-    /// ```
-    #[must_use]
-    pub fn failures(&self) -> &[Failure<E>] {
-        &self.0
-    }
-
-    /// What failed, to keep.
-    ///
-    /// ```
-    /// # velodrome::run(async {
-    /// let error = velodrome::task_group(async |_| Err::<(), _>("no thanks")).await.unwrap_err();
-    /// assert_eq!(error.into_failures().len(), 1);
-    /// # })?;
-    /// # std::io::Result::Ok(())
-    /// ```
-    #[must_use]
-    pub fn into_failures(self) -> Vec<Failure<E>> {
-        self.0
-    }
-}
-
-impl<E: fmt::Display> fmt::Display for GroupError<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.as_slice() {
-            [one] => write!(f, "a task of the group failed: {one}"),
-            all => {
-                write!(f, "{} tasks of the group failed", all.len())?;
-                let mut before = ": ";
-                all.iter()
-                    .try_for_each(|failure| write!(f, "{}{failure}", std::mem::replace(&mut before, "; ")))
-            }
-        }
-    }
-}
-
-impl<E: fmt::Display> fmt::Debug for GroupError<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "GroupError({self})")
-    }
-}
-
-impl<E: fmt::Display> std::error::Error for GroupError<E> {}
-
-impl<E: fmt::Display + Send + Sync + 'static> From<GroupError<E>> for io::Error {
-    fn from(error: GroupError<E>) -> Self {
-        Self::other(error)
-    }
 }
