@@ -207,6 +207,7 @@ pub use streams::open_socket;
 pub use streams::pipes::{open_read_pipe, open_write_pipe};
 pub use streams::reader::StreamReader;
 pub use streams::writer::StreamWriter;
+pub use task::abort::AbortHandle;
 pub use task::error::TaskError;
 pub use task::yielding::yield_now;
 pub use task::{Task, spawn};

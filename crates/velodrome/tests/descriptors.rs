@@ -262,6 +262,24 @@ fn a_file_ends_with_its_connection_also_when_the_peer_stalls() {
 }
 
 #[test]
+fn several_files_end_with_their_connection() {
+    really(async {
+        let ((_reader, writer), _peer) = pair();
+        let writer = Rc::new(writer);
+        let sending = [0, 1, 2].map(|n| {
+            let (sends, file) = (Rc::clone(&writer), file(&format!("several-{n}"), &vec![0; LARGE]));
+            spawn(async move { sends.sendfile(&file, 0, None).await })
+        });
+        settle().await;
+        writer.abort();
+        for task in sending {
+            let sent = timeout(Duration::from_secs(5), task).await.expect("each is told").unwrap();
+            assert_eq!(kind(sent), Some(io::ErrorKind::ConnectionReset));
+        }
+    });
+}
+
+#[test]
 fn a_file_ends_with_its_connection_also_when_the_peer_reads() {
     really(async {
         let ((_reader, writer), (mut their_reader, _their_writer)) = pair();

@@ -14,7 +14,7 @@ use std::time::Duration;
 use support::{
     Flag, Log, OnDrop, imagine, kind, pair, quietly, really, settle, time_of, unreal, wait_until_dropped,
 };
-use velodrome::{Runtime, Task, sleep, spawn, yield_now};
+use velodrome::{Runtime, Task, join_all, sleep, spawn, yield_now};
 
 #[test]
 fn tasks_take_turns_in_the_order_in_which_they_were_started() {
@@ -422,4 +422,64 @@ fn errors_may_go_to_other_threads() {
     portable::<velodrome::TaskError>();
     portable::<velodrome::ReadError>();
     portable::<velodrome::Elapsed>();
+}
+
+#[test]
+fn a_task_that_is_joined_is_cancelled_by_its_handle() {
+    let dropped = Flag::default();
+    imagine(async {
+        let tasks = [spawn(wait_until_dropped(dropped.clone())), spawn(async {})];
+        let handles = tasks.each_ref().map(|task| task.abort_handle());
+        let joined = spawn(join_all(tasks));
+        settle().await;
+        assert!(!handles[0].is_finished() && handles[0].clone().cancel());
+        assert!(!dropped.is_set(), "not from within cancel");
+        let [first, second] = &joined.await.unwrap()[..] else { panic!("two") };
+        assert!(first.as_ref().is_err_and(|error| error.is_cancelled()) && second.is_ok());
+        assert!(dropped.is_set() && handles.iter().all(|handle| handle.is_finished() && !handle.cancel()));
+    });
+}
+
+#[test]
+fn an_abort_handle_keeps_neither_future_nor_output() {
+    imagine(async {
+        let (future, output) = (Flag::default(), Flag::default());
+        let (kept, given) = (future.on_drop(), output.on_drop());
+        let handle = spawn(async move {
+            let _kept = kept;
+            yield_now().await;
+            given
+        })
+        .named("worker")
+        .abort_handle();
+        settle().await;
+        assert!(future.is_set() && output.is_set());
+        assert!(handle.is_finished() && !handle.cancel());
+        assert_eq!(format!("{handle:?}"), r#"AbortHandle { name: "worker", finished: true }"#);
+    });
+}
+
+#[test]
+fn an_abort_handle_cancels_nothing_when_it_is_dropped_and_may_outlive_its_loop() {
+    let runtime = Runtime::new().unwrap();
+    let dropped = Flag::default();
+    let handle = runtime
+        .block_on(async {
+            let task = spawn(wait_until_dropped(dropped.clone()));
+            settle().await;
+            drop(task.abort_handle());
+            settle().await;
+            task.abort_handle()
+        })
+        .unwrap();
+    assert!(!dropped.is_set() && !handle.is_finished());
+    // From outside of the loop, it is heard of at the loop's next turn.
+    let other = runtime.block_on(async { spawn(pending::<()>()).abort_handle() }).unwrap();
+    assert!(other.cancel() && !other.is_finished());
+    runtime.block_on(settle()).unwrap();
+    assert!(other.is_finished() && !dropped.is_set());
+    drop(runtime);
+    assert!(dropped.is_set() && handle.is_finished() && !handle.cancel());
+    let nowhere = spawn(async {}).abort_handle();
+    assert!(nowhere.is_finished() && !nowhere.cancel());
 }

@@ -299,6 +299,39 @@ unsafe fn let_go(task: NonNull<Head>) {
     }
 }
 
+/// Keeps the memory of a task, and nothing in it: a waker's count, on the task's own thread.
+#[derive(Clone)]
+pub(super) struct WeakRef {
+    waker: Waker,
+    /// Heads are asked on their own thread only, and a waker could leave it.
+    thread: PhantomData<*const ()>,
+}
+
+impl TaskRef {
+    pub(super) fn downgrade(&self) -> WeakRef {
+        // SAFETY: this count keeps the task alive meanwhile, and the waker takes over the one that is made.
+        let waker = unsafe { Waker::from_raw(clone_waker(self.0.as_ptr().cast_const().cast())) };
+        WeakRef { waker, thread: PhantomData }
+    }
+}
+
+impl WeakRef {
+    pub(super) fn head(&self) -> &Head {
+        // SAFETY: the waker was made by `downgrade`, so its data is a head that its count keeps. This is the task's
+        // thread, by `thread`, and heads are only ever shared.
+        unsafe { &*self.waker.data().cast() }
+    }
+
+    /// As [`TaskRef::cancel`]. A task that is not over has its table's count.
+    pub(super) fn cancel(&self) -> bool {
+        let early = self.head().mark_cancelled();
+        if early {
+            self.waker.wake_by_ref();
+        }
+        early
+    }
+}
+
 /// A [`TaskRef`] that knows what its task gives.
 pub(super) struct Typed<T> {
     task: TaskRef,

@@ -193,9 +193,9 @@ impl Head {
         self.name.set(Some(Box::new(name)));
     }
 
-    /// Drop what belongs to this thread, in a task that nobody holds here any more.
+    /// Drop what belongs to this thread, in a task that nobody holds here any more. The name does not: who may cancel the
+    /// task may ask for it still.
     pub(super) fn empty(&self) {
         self.waiter.take();
-        self.name.take();
     }
 }

@@ -4,6 +4,7 @@
 //! loop's [`table`] has a count of it while it is not over; so has the ready queue while it stands there, and the handle
 //! that [`spawn`] returns. Wakers count apart from these: only they have atomics, because only they travel.
 
+pub(crate) mod abort;
 mod cell;
 pub(crate) mod error;
 mod head;
@@ -16,6 +17,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use self::abort::AbortHandle;
 use self::cell::Typed;
 pub(crate) use self::cell::{TURNS, TaskRef, caught, discard};
 use self::error::{Ending, TaskError};
@@ -85,6 +87,23 @@ impl<T> Task<T> {
     /// ```
     pub fn cancel(&self) -> bool {
         self.0.task().cancel()
+    }
+
+    /// A handle that cancels the task while somebody else awaits it.
+    ///
+    /// ```
+    /// velodrome::run(async {
+    ///     let tasks = [1, 2].map(|_| velodrome::spawn(std::future::pending::<()>()));
+    ///     let handles = tasks.each_ref().map(|task| task.abort_handle());
+    ///     velodrome::spawn(async move { handles.iter().for_each(|handle| drop(handle.cancel())) });
+    ///     let outputs = velodrome::join_all(tasks).await;
+    ///     assert!(outputs.into_iter().all(|output| output.unwrap_err().is_cancelled()));
+    /// })?;
+    /// # std::io::Result::Ok(())
+    /// ```
+    #[must_use]
+    pub fn abort_handle(&self) -> AbortHandle {
+        AbortHandle::new(self.0.task())
     }
 
     /// Let the task go on by itself; the same as dropping this, in a word.
