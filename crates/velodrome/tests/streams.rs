@@ -111,6 +111,20 @@ fn readuntil_leaves_what_is_too_long() {
 }
 
 #[test]
+fn readuntil_any_ends_at_what_ends_first() {
+    really(async {
+        let mut reader = reader_of(b"a--b-!c").await;
+        let either: [&[u8]; 2] = [b"-!", b"--"];
+        assert_eq!(reader.readuntil_any(&either).await.unwrap(), b"a--");
+        assert_eq!(reader.readuntil_any(&either).await.unwrap(), b"b-!");
+        let end = reader.readuntil_any(&either).await.unwrap_err();
+        assert!(matches!(end, ReadError::Incomplete { partial, .. } if partial == b"c"));
+        assert!(matches!(reader.readuntil_any(&[]).await, Err(ReadError::Separator(_))));
+        assert!(matches!(reader.readuntil_any(&[b"", b"-"]).await, Err(ReadError::Separator(_))));
+    });
+}
+
+#[test]
 fn readuntil_finds_a_separator_that_comes_in_pieces() {
     really(async {
         let ((mut reader, _w), (_r, writer)) = pair();

@@ -212,6 +212,30 @@ impl StreamReader {
         poll_fn(|cx| self.0.poll_read(cx, &mut until, &mut Apart)).await
     }
 
+    /// Everything up to whichever of `separators` ends first, with it: asyncio's `readuntil` with a tuple. Of two that end at
+    /// the same place, one the other's end, it does not matter which.
+    ///
+    /// **Cancel safety**: may be dropped at any time; nothing is taken from the stream then.
+    ///
+    /// ```
+    /// # use std::{io, os::unix::net::UnixStream};
+    /// # velodrome::run(async {
+    /// # let (ours, theirs) = UnixStream::pair()?;
+    /// # let (mut reader, _writer) = velodrome::open_socket(ours)?;
+    /// velodrome::open_socket(theirs)?.1.write("one;two\nthree");
+    /// assert_eq!(reader.readuntil_any(&[b"\n", b";"]).await?, b"one;");
+    /// assert_eq!(reader.readuntil_any(&[b"\n", b";"]).await?, b"two\n");
+    /// # io::Result::Ok(()) })??;
+    /// # io::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`readuntil`](Self::readuntil), and [`ReadError::Separator`] if there are none.
+    pub async fn readuntil_any(&mut self, separators: &[&[u8]]) -> Result<Vec<u8>, ReadError> {
+        let mut until = Until(ReadUntil::new(separators.iter().copied()).map_err(ReadError::Separator)?);
+        poll_fn(|cx| self.0.poll_read(cx, &mut until, &mut Apart)).await
+    }
+
     /// As [`readuntil`](Self::readuntil), and append what was read to `buffer`; tell its length, which is never 0. Where the
     /// stream ends too early, what there was comes with the error, and `buffer` is as it was.
     ///

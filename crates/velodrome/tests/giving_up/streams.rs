@@ -94,6 +94,14 @@ fn so_many_bytes_stay_until_there_are_so_many() {
     give_up(async |chance| whole(chance, async |reader| reader.readexactly(7).await.unwrap()).await);
 }
 
+/// `StreamReader::readuntil_any`
+#[test]
+fn what_ends_in_one_of_several_ways() {
+    give_up(async |chance| {
+        whole(chance, async |reader| reader.readuntil_any(&[b"never", b"o\nt"]).await.unwrap()).await;
+    });
+}
+
 /// `StreamReader::readuntil`
 #[test]
 fn what_is_read_until_a_mark_stays() {
