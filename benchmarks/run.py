@@ -136,8 +136,10 @@ def check_alike(before: dict, now: dict) -> None:
         sys.exit(f"not to be added, another {', '.join(different)}")
 
 
-def is_product_of(commit: str) -> bool:
+def is_product_of(commit: str | None) -> bool:
     """Whether what is measured is as in that commit; documents and the benchmark itself may differ."""
+    if commit is None:
+        return False
     compared = ["git", "diff", "--quiet", commit, "--", "crates", "python", "Cargo.toml", "Cargo.lock"]
     return subprocess.run(compared, cwd=peers.ROOT, capture_output=True, check=False).returncode == 0
 
