@@ -174,7 +174,7 @@ fn many_write(world: &World) {
     let (stream, _told) = Recorder::over(world, FD + 200);
     (0..5).for_each(|_| writes(world, &stream, b"x"));
     world.turn();
-    stream.stop_listening();
+    stream.discard();
 }
 
 /// A loop that gathers, and has reason to.
@@ -404,9 +404,12 @@ fn a_turn_within_what_was_put_off_does_not_sleep_on_the_rest_of_it() {
     let (world, log) = (Rc::new(World::new()), Log::default());
     busy(&world);
     let ((first, told), (second, _told)) = (Recorder::over(&world, FD), Recorder::over(&world, FD + 1));
-    let (inner, seen) = (Rc::clone(&world), log.clone());
+    // The world has who is told, and would have itself.
+    let (inner, seen) = (Rc::downgrade(&world), log.clone());
     told.react(move |event, _| {
-        if event.starts_with("failed") {
+        if let Some(inner) = inner.upgrade()
+            && event.starts_with("failed")
+        {
             let _ = inner.engine.timeout(0);
             seen.add(inner.script.take_sends(FD + 1));
         }
