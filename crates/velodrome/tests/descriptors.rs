@@ -6,14 +6,17 @@ mod support;
 use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::Duration;
 
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use support::{kind, pair, really, settle};
 use velodrome::sync::Queue;
 use velodrome::{
-    AsyncFd, Protocol, StreamReader, StreamWriter, Transport, create_connection, spawn, start_server, timeout,
+    AsyncFd, Protocol, StreamReader, StreamWriter, Transport, create_connection, open_read_pipe,
+    open_write_pipe, spawn, start_server, timeout,
 };
 
 fn ends() -> (AsyncFd<UnixStream>, UnixStream) {
@@ -125,6 +128,71 @@ fn who_waits_when_the_loop_ends_is_told() {
     let outside = velodrome::run(async move { kind(fd.readable().await) }).unwrap();
     assert_eq!(outside, Some(io::ErrorKind::Other));
     assert_eq!(kind(AsyncFd::new(io::stdin())), Some(io::ErrorKind::Other), "and without one there is none");
+}
+
+/// A terminal, and the end that a person sits at.
+fn terminal() -> (File, File) {
+    let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&person).unwrap();
+    unlockpt(&person).unwrap();
+    let name = ptsname(&person, Vec::new()).unwrap();
+    let not_ours = OpenptFlags::NOCTTY.bits().cast_signed();
+    let mut options = File::options();
+    let terminal = options.read(true).write(true).custom_flags(not_ours).open(name.to_str().unwrap());
+    (terminal.unwrap(), person.into())
+}
+
+/// What has appeared on the screen, up to `last`.
+fn seen(mut person: &File, last: &str) -> String {
+    let (mut seen, mut buffer) = (Vec::new(), [0; 4096]);
+    while !seen.ends_with(last.as_bytes()) {
+        let count = person.read(&mut buffer).unwrap();
+        seen.extend_from_slice(&buffer[..count]);
+    }
+    String::from_utf8(seen).unwrap()
+}
+
+#[test]
+fn a_terminal_is_written_while_somebody_types() {
+    really(async {
+        let (terminal, mut person) = terminal();
+        let mut reader = open_read_pipe(terminal.try_clone().unwrap()).unwrap();
+        let writer = open_write_pipe(terminal).unwrap();
+        settle().await;
+        person.write_all(b"typed\n").unwrap();
+        assert_eq!(reader.readline().await.unwrap(), b"typed\n");
+        person.write_all(b"ahead\n").unwrap();
+        settle().await;
+        assert!(!writer.is_closing());
+        writer.write("answer\n");
+        writer.drain().await.unwrap();
+        assert!(seen(&person, "answer\r\n").starts_with("typed\r\n"));
+        assert_eq!(reader.readline().await.unwrap(), b"ahead\n");
+    });
+}
+
+#[test]
+fn more_than_a_terminal_takes_at_once_is_written_as_it_is_read() {
+    really(async {
+        let (terminal, person) = terminal();
+        let writer = open_write_pipe(terminal).unwrap();
+        writer.write("x".repeat(200_000));
+        assert!(writer.buffered() > 0);
+        let reading = velodrome::spawn_blocking(move || seen(&person, "xend\r\n").len());
+        writer.write("end\n");
+        writer.flush().await.unwrap();
+        assert_eq!(reading.await.unwrap(), 200_005);
+    });
+}
+
+#[test]
+fn a_device_that_takes_everything_need_not_be_waited_for() {
+    really(async {
+        let writer = open_write_pipe(File::options().write(true).open("/dev/null").unwrap()).unwrap();
+        writer.write("nothing");
+        writer.close();
+        writer.wait_closed().await.unwrap();
+    });
 }
 
 /// A file of that content, which has no name any more.

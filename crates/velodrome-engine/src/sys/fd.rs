@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat};
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 
 use super::{lend, native, retry};
@@ -40,6 +40,13 @@ pub fn dup(fd: RawFd) -> io::Result<OwnedFd> {
     retry(|| rustix::io::fcntl_dupfd_cloexec(fd, 3))
 }
 
+/// Whether a character device is behind it, as a terminal is.
+pub fn is_character_device(fd: RawFd) -> io::Result<bool> {
+    let fd = lend(fd)?;
+    let found = retry(|| fstat(fd))?;
+    Ok(FileType::from_raw_mode(found.st_mode).is_char_device())
+}
+
 /// A pipe whose two ends, reading and writing, do not block and are not inherited.
 pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     native::pipe()
@@ -61,6 +68,13 @@ mod tests {
         assert!(!is_nonblocking(fd).unwrap());
         set_nonblocking(fd, true).unwrap();
         assert_eq!(sys::read(fd, &mut [0; 1]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn a_device_is_told_from_a_pipe() {
+        let null = std::fs::File::open("/dev/null").unwrap();
+        assert!(is_character_device(null.as_raw_fd()).unwrap());
+        assert!(!is_character_device(pipe().unwrap().0.as_raw_fd()).unwrap());
     }
 
     #[test]

@@ -42,8 +42,8 @@ pub fn open_read_pipe(pipe: impl Into<OwnedFd>) -> io::Result<StreamReader> {
     Ok(StreamReader::new(connection))
 }
 
-/// A writer over the end of a pipe that bytes go into: `loop.connect_write_pipe`. That nobody reads any more is told as a lost
-/// connection. It does not block from now on, see [`open_read_pipe`].
+/// A writer over the end of a pipe that bytes go into, or a terminal: `loop.connect_write_pipe`. That nobody reads a pipe any
+/// more is told as a lost connection. It does not block from now on, see [`open_read_pipe`].
 ///
 /// ```
 /// use std::io::Read;
@@ -63,9 +63,11 @@ pub fn open_read_pipe(pipe: impl Into<OwnedFd>) -> io::Result<StreamReader> {
 /// ```
 ///
 /// # Errors
-/// As [`open_read_pipe`].
+/// As [`open_read_pipe`], but that a device need not be one that can be waited for, as long as it takes what is written.
 pub fn open_write_pipe(pipe: impl Into<OwnedFd>) -> io::Result<StreamWriter> {
-    open("open_write_pipe", pipe.into(), Kind::Writer).map(StreamWriter::new)
+    let pipe = pipe.into();
+    let kind = if sys::is_character_device(pipe.as_raw_fd())? { Kind::Device } else { Kind::Writer };
+    open("open_write_pipe", pipe, kind).map(StreamWriter::new)
 }
 
 fn open(what: &str, pipe: OwnedFd, kind: Kind) -> io::Result<Rc<Connection>> {
@@ -75,7 +77,8 @@ fn open(what: &str, pipe: OwnedFd, kind: Kind) -> io::Result<Rc<Connection>> {
     let connection = Rc::new(Connection::new(Peer::unix(b"")?, None));
     let protocol = Rc::clone(&connection) as Rc<_>;
     let stream = Stream::with_kind(local.hub(), Descriptor::Owned(pipe), kind, protocol);
-    if let Err(error) = stream.start().and_then(|()| listen(local.hub(), stream.fd())) {
+    let wanted = if kind == Kind::Device { Interest::NONE } else { Interest::READ };
+    if let Err(error) = stream.start().and_then(|()| listen(local.hub(), stream.fd(), wanted)) {
         let fd = stream.fd();
         stream.discard();
         return Err(advice::unwatched(fd, error));
@@ -86,7 +89,7 @@ fn open(what: &str, pipe: OwnedFd, kind: Kind) -> io::Result<Rc<Connection>> {
 
 /// What the stream would ask for in its first turn, asked now: a file that the kernel does not wait for is an error here,
 /// and not a connection that is lost.
-fn listen(hub: &Hub, fd: RawFd) -> io::Result<()> {
+fn listen(hub: &Hub, fd: RawFd, wanted: Interest) -> io::Result<()> {
     let registration = hub.reactor.registration_of(fd);
-    registration.map_or(Ok(()), |registration| hub.reactor.set_interest(&registration, Interest::READ))
+    registration.map_or(Ok(()), |registration| hub.reactor.set_interest(&registration, wanted))
 }

@@ -16,6 +16,9 @@ pub enum Kind {
     /// The end of a pipe that bytes go into. It is listened to for reading as well, which tells that nobody reads any
     /// more; to end writing is to close it.
     Writer,
+    /// A character device that bytes go into, as a terminal is. What comes out of it is another reader's, so it is not
+    /// listened to for reading: that somebody types is no end.
+    Device,
 }
 
 impl Stream {

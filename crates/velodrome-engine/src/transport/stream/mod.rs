@@ -381,15 +381,18 @@ impl Stream {
         self.pending.set(self.pending.get() - 1);
         let Some(protocol) = self.protocol() else { return };
         protocol.connection_made();
-        self.reading.set(!self.is_closed());
+        self.reading.set(!self.is_closed() && self.kind != Kind::Device);
         self.update_interest();
         self.hold(&*protocol);
     }
 
     fn readable(self: &Rc<Self>) {
         let Some(protocol) = self.protocol().filter(|_| self.lost.get() == 0) else { return };
-        if self.kind == Kind::Writer {
-            return self.deserted();
+        match self.kind {
+            Kind::Writer => return self.deserted(),
+            // It was hung up while there was something to write, which will tell.
+            Kind::Device => return,
+            Kind::Socket | Kind::Reader => {}
         }
         match protocol.data_ready(&mut |buffer| self.recv(buffer)) {
             Received::Bytes | Received::Nothing => {}
