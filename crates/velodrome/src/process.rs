@@ -103,9 +103,17 @@ struct Watch {
     child: Child,
     registration: RefCell<Option<Rc<Registration>>>,
     ended: Cell<Option<Ending>>,
-    /// Somebody else reaped it, or the loop ended: how it ended will not be known.
-    lost: Cell<bool>,
+    lost: Cell<Option<Lost>>,
     waiters: Waiters,
+}
+
+/// Why it will not be known how a process ended.
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum Lost {
+    /// It has, and somebody else was told.
+    Reaped,
+    /// It may run, and its loop has ended.
+    Abandoned,
 }
 
 fn watch(local: &Local, pid: i32) -> io::Result<Rc<Watch>> {
@@ -114,7 +122,7 @@ fn watch(local: &Local, pid: i32) -> io::Result<Rc<Watch>> {
         child: Child::open(pid)?,
         registration: RefCell::default(),
         ended: Cell::new(None),
-        lost: Cell::new(false),
+        lost: Cell::new(None),
         waiters: Waiters::default(),
     });
     let source = Rc::clone(&watch) as Rc<dyn Source>;
@@ -135,10 +143,8 @@ impl Watch {
         if let Some(ending) = self.ended.get() {
             return Poll::Ready(Ok(status(ending)));
         }
-        if self.lost.get() {
-            return Poll::Ready(Err(io::Error::other(
-                "how the process ended is not known: somebody else waited for it, or its loop has ended",
-            )));
+        if let Some(lost) = self.lost.get() {
+            return Poll::Ready(Err(lost.told()));
         }
         Poll::Pending
     }
@@ -149,19 +155,28 @@ impl Source for Watch {
         match self.child.reap() {
             Ok(None) => return,
             Ok(ending) => self.ended.set(ending),
-            Err(_) => self.lost.set(true),
+            Err(_) => self.lost.set(Some(Lost::Reaped)),
         }
         self.end();
     }
 
     fn abandon(&self) {
         self.registration.replace(None);
-        self.lost.set(true);
+        self.lost.set(Some(Lost::Abandoned));
         self.waiters.wake();
     }
 }
 
 /// As wait(2) puts it: the exit status in the second byte, or a signal in the first.
+impl Lost {
+    fn told(self) -> io::Error {
+        io::Error::other(match self {
+            Self::Reaped => "how the process ended is not known: somebody else has waited for it",
+            Self::Abandoned => "how the process ends will not be known: its loop has ended",
+        })
+    }
+}
+
 fn status(ending: Ending) -> ExitStatus {
     ExitStatus::from_raw(match ending {
         Ending::Code(code) => (code & 0xff) << 8,
@@ -224,7 +239,8 @@ impl Process {
     }
 
     /// Write `input` and close, read all that comes, and wait for the end of it: asyncio's `communicate`. What was not piped
-    /// is empty. A program that ends without having read everything is no error.
+    /// is empty. A program that ends without having read everything is no error, nor is one that somebody else has reaped:
+    /// only [`wait`](Self::wait) has nothing to tell then.
     ///
     /// **Cancel safety**: dropping it closes the pipes, and loses what was read. The program goes on.
     ///
@@ -239,13 +255,15 @@ impl Process {
     /// ```
     ///
     /// # Errors
-    /// What befell a pipe.
+    /// What befell a pipe; if its loop has ended.
     pub async fn communicate(&mut self, input: &[u8]) -> io::Result<(Vec<u8>, Vec<u8>)> {
         let (stdin, stdout, stderr) = (self.stdin.take(), self.stdout.take(), self.stderr.take());
         let outputs = both(collect(stdout), collect(stderr));
         let ((), (output, errors)) = both(feed(stdin, input), outputs).await;
-        self.wait().await?;
-        Ok((output?, errors?))
+        match self.wait().await {
+            Err(error) if self.watch.lost.get() != Some(Lost::Reaped) => Err(error),
+            _ => Ok((output?, errors?)),
+        }
     }
 
     /// Send the signal `number`. It reaches this process or nobody, also when its number is another's by now.

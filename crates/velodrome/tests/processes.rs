@@ -8,6 +8,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, WaitOptions, waitpid};
 use support::{kind, really, settle};
 use velodrome::signals::{SIGKILL, SIGTERM, SIGUSR1, SIGUSR2, signal};
 use velodrome::{create_subprocess, open_read_pipe, open_write_pipe, sleep, spawn, timeout};
@@ -186,4 +187,19 @@ fn what_cannot_be_caught_is_refused() {
         assert_eq!(kind(signal(0)), Some(io::ErrorKind::InvalidInput));
     });
     assert_eq!(kind(signal(SIGUSR1)), Some(io::ErrorKind::Other), "without a loop");
+}
+
+#[test]
+fn what_was_said_is_kept_though_somebody_else_reaps_the_program() {
+    really(async {
+        let mut program = create_subprocess(piped(&mut shell("echo this; echo that >&2"))).unwrap();
+        let pid = Pid::from_raw(program.id().cast_signed());
+        // The loop has no turn before this.
+        waitpid(pid, WaitOptions::empty()).unwrap();
+        let (output, errors) = program.communicate(b"").await.unwrap();
+        assert_eq!((output, errors), (b"this\n".to_vec(), b"that\n".to_vec()));
+        assert_eq!(program.try_wait(), None);
+        let unknown = program.wait().await.unwrap_err();
+        assert!(unknown.to_string().contains("somebody else"), "{unknown}");
+    });
 }
