@@ -4,15 +4,18 @@
 mod support;
 
 use std::cell::RefCell;
+use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Waker};
 
 use support::{Log, kind, quietly, really, settle};
 use velodrome::{
-    Builder, DatagramOptions, DatagramProtocol, DatagramTransport, UnixDatagramOptions,
+    Builder, DatagramOptions, DatagramProtocol, DatagramTransport, ProtocolRef, UnixDatagramOptions,
     create_datagram_endpoint, create_unix_datagram_endpoint,
 };
 
@@ -268,4 +271,34 @@ fn a_path_nobody_receives_at_is_told_and_ends_nothing() {
         })
         .unwrap();
     assert!(seen.borrow().iter().any(|line| line.contains("cannot be a Unix socket's path")), "{seen:?}");
+}
+
+/// Begins to open an endpoint when its own is lost, and keeps what it has begun.
+struct TooLate(Log, Rc<RefCell<Option<Opening>>>);
+
+type Opening = Pin<Box<dyn Future<Output = io::Result<(DatagramTransport, ProtocolRef<Tells>)>>>>;
+
+impl DatagramProtocol for TooLate {
+    fn datagram_received(&mut self, _: &[u8], _: SocketAddr) {}
+
+    fn connection_lost(&mut self, _: Option<io::Error>) {
+        let (log, options) = (self.0.clone(), here());
+        let mut opening: Opening =
+            Box::pin(async move { create_datagram_endpoint(|| Tells(log, None), &options).await });
+        assert!(opening.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        self.1.replace(Some(opening));
+    }
+}
+
+#[test]
+fn an_endpoint_that_was_never_made_is_not_lost_either() {
+    let (log, begun) = (Log::default(), Rc::default());
+    really(async {
+        let factory = || TooLate(log.clone(), Rc::clone(&begun));
+        let (transport, _) = create_datagram_endpoint(factory, &here()).await.unwrap();
+        // It is told in the loop's last turn.
+        transport.abort();
+    });
+    assert!(begun.take().is_some());
+    assert_eq!(log.take(), [""; 0]);
 }

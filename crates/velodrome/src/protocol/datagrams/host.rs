@@ -96,9 +96,12 @@ impl<P: DatagramProtocol<A>, A: DatagramAddress> DatagramHost<P, A> {
     fn end(&self, error: Option<io::Error>) {
         let datagram = self.datagram.take();
         drop(self.leftover.take());
-        self.made.set(true);
-        self.waiter.wake();
-        self.call("connection_lost", |protocol| protocol.connection_lost(error));
+        if self.made.replace(true) {
+            self.call("connection_lost", |protocol| protocol.connection_lost(error));
+        } else {
+            // It was never told of the socket: the loop ended before.
+            self.waiter.wake();
+        }
         drop(datagram);
     }
 }
