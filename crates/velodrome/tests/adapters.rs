@@ -4,10 +4,10 @@
 mod support;
 
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::process::Command;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -111,6 +111,55 @@ fn a_write_that_is_too_much_waits() {
         let (mut reader, _writer) = theirs.into_parts();
         assert_eq!(reader.readexactly(4 << 20).await.unwrap().len(), 4 << 20);
         writing.await.unwrap().unwrap();
+    });
+}
+
+/// More than a write takes, so that what is behind it waits for the next.
+fn large() -> Vec<u8> {
+    vec![7; 300_000]
+}
+
+#[test]
+fn several_slices_are_one_write() {
+    really(async {
+        let (mut ours, theirs) = duplexes();
+        let (mut reader, _writer) = theirs.into_parts();
+        let large = large();
+        let hello = [IoSlice::new(b"he"), IoSlice::new(b""), IoSlice::new(b"llo")];
+        let more = [IoSlice::new(b"more"), IoSlice::new(&large), IoSlice::new(b"!")];
+        let written = |mut ours: Pin<&mut Duplex>, slices: &[IoSlice<'_>], cx: &mut Context<'_>| {
+            [
+                tokio::io::AsyncWrite::poll_write_vectored(ours.as_mut(), cx, slices),
+                futures_util::AsyncWrite::poll_write_vectored(ours.as_mut(), cx, slices),
+                hyper::rt::Write::poll_write_vectored(ours, cx, slices),
+            ]
+            .map(|poll| match poll {
+                Poll::Ready(count) => count.unwrap(),
+                Poll::Pending => panic!("there is room"),
+            })
+        };
+        let all = poll_fn(|cx| {
+            let ours = &mut ours;
+            let mut each = |slices: &[_]| written(Pin::new(&mut *ours), slices, cx);
+            Poll::Ready([each(&hello), each(&more), each(&hello[1..2]), each(&[])])
+        })
+        .await;
+        assert_eq!(all, [[5; 3], [4; 3], [0; 3], [0; 3]]);
+        assert_eq!(reader.readexactly(27).await.unwrap(), b"hellohellohellomoremoremore");
+        assert!(
+            hyper::rt::Write::is_write_vectored(&ours) && tokio::io::AsyncWrite::is_write_vectored(&ours)
+        );
+
+        let first = poll_fn(|cx| hyper::rt::Write::poll_write_vectored(Pin::new(&mut ours), cx, &more[1..]));
+        assert_eq!(first.await.unwrap(), 256 * 1024, "no more than one write takes");
+        let writing = async {
+            let behind = poll_fn(|cx| hyper::rt::Write::poll_write_vectored(Pin::new(&mut ours), cx, &hello));
+            behind.await.unwrap()
+        };
+        let reading = async { reader.readexactly(256 * 1024 + 5).await.unwrap() };
+        let (count, read) = velodrome::gather!(writing, reading).await;
+        assert_eq!((count, &read[256 * 1024..]), (5, &b"hello"[..]), "it waited until there was room");
+        ours.into_parts().1.close();
     });
 }
 

@@ -1,7 +1,7 @@
 //! Reading and writing by poll and into buffers of the caller's, for traits of other crates that are made so.
 
-use std::io;
-use std::task::{Context, Poll};
+use std::io::{self, IoSlice};
+use std::task::{Context, Poll, ready};
 
 use super::connection::Connection;
 use super::reader::StreamReader;
@@ -41,20 +41,44 @@ impl StreamReader {
 impl StreamWriter {
     /// Write as soon as little enough is kept.
     pub(crate) fn poll_write(&self, cx: &Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        match self.0.outbound.drained() {
-            Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-            Poll::Pending => {
-                self.0.outbound.waiters.wait(cx);
-                return Poll::Pending;
-            }
-        }
-        if self.is_closing() {
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::BrokenPipe, "the connection is closed")));
-        }
+        ready!(self.poll_room(cx))?;
         let data = &data[..data.len().min(MOST)];
         self.write(data);
         Poll::Ready(Ok(data.len()))
+    }
+
+    /// As [`Self::poll_write`], all or several of `slices`.
+    pub(crate) fn poll_write_vectored(
+        &self,
+        cx: &Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let (some, size) = some_of(slices);
+        let Some(socket) = self.0.plain().filter(|_| size > 0) else {
+            let first = slices.iter().find(|slice| !slice.is_empty());
+            return self.poll_write(cx, first.map_or(&[], |slice| slice));
+        };
+        ready!(self.poll_room(cx))?;
+        self.note(socket.write_vectored(some));
+        Poll::Ready(Ok(size))
+    }
+
+    /// Whether several slices are better than one: a layer of encryption has to copy them all the same.
+    pub(crate) fn is_write_vectored(&self) -> bool {
+        self.0.plain().is_some()
+    }
+
+    /// Until little enough is kept, on a connection that is not closed.
+    fn poll_room(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        let drained = self.0.outbound.drained();
+        if drained.is_pending() {
+            self.0.outbound.waiters.wait(cx);
+        }
+        ready!(drained)?;
+        if self.is_closing() {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::BrokenPipe, "the connection is closed")));
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Wait until the kernel has taken everything.
@@ -74,4 +98,16 @@ impl StreamWriter {
         }
         flushed
     }
+}
+
+/// As many of the first slices as one write takes, and how many bytes they are: none if the first one is too large.
+fn some_of<'a, 'b>(slices: &'a [IoSlice<'b>]) -> (&'a [IoSlice<'b>], usize) {
+    let mut size = 0;
+    for (count, slice) in slices.iter().enumerate() {
+        if size + slice.len() > MOST {
+            return (&slices[..count], size);
+        }
+        size += slice.len();
+    }
+    (slices, size)
 }

@@ -89,7 +89,7 @@ impl StreamWriter {
     }
 
     #[inline]
-    fn note(&self, written: Result<(), Refused>) {
+    pub(super) fn note(&self, written: Result<(), Refused>) {
         if written == Err(Refused::AfterEof) {
             self.0.outbound.note_late_write();
         }

@@ -8,6 +8,7 @@ mod starting;
 mod support;
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::rc::Rc;
@@ -451,5 +452,26 @@ fn a_file_is_encrypted_for_either_end() {
             settle().await;
         }
         assert!(received.take().iter().all(|received| *received == content));
+    });
+}
+
+#[cfg(feature = "tokio")]
+#[test]
+fn slices_go_through_the_layer_one_by_one() {
+    use std::io::IoSlice;
+
+    use tokio::io::AsyncWrite;
+    use velodrome::adapters::Duplex;
+
+    really(async {
+        let (_server, port) = echo_server().await;
+        let streams = open_tls_connection("localhost", port, client_config(true)).await.unwrap();
+        let mut duplex = Duplex::from(streams);
+        assert!(!duplex.is_write_vectored(), "it would copy them all the same");
+        let slices = [IoSlice::new(b""), IoSlice::new(b"hello"), IoSlice::new(b"world")];
+        let count = poll_fn(|cx| std::pin::Pin::new(&mut duplex).poll_write_vectored(cx, &slices)).await;
+        assert_eq!(count.unwrap(), 5);
+        let (mut reader, _writer) = duplex.into_parts();
+        assert_eq!(reader.readexactly(5).await.unwrap(), b"hello");
     });
 }

@@ -1,6 +1,6 @@
 //! The writing half of a stream: sending at once, gathering, queueing, and what happens when the queue is empty.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::rc::Rc;
 
 use super::{FLUSH, GATHER, Refused, Stream};
@@ -73,6 +73,42 @@ impl Stream {
         self.queue.push(keep(), sent);
         self.after_queueing();
         Ok(())
+    }
+
+    /// Send `slices` by one system call, or queue what the kernel does not take of them, which is copied.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn write_vectored(self: &Rc<Self>, slices: &[IoSlice<'_>]) -> Result<(), Refused> {
+        self.admit()?;
+        let size = slices.iter().map(|slice| slice.len()).sum();
+        if size == 0 {
+            return Ok(());
+        }
+        self.writes.count(self.hub.turn());
+        let mut sent = 0;
+        if self.queue.is_empty() && !self.put_off(size) {
+            match settle(self.send_vectored(slices)) {
+                Ok(taken) if taken == size => return Ok(()),
+                Ok(taken) => sent = taken,
+                Err(error) => {
+                    self.fail(error, "Fatal write error on socket transport");
+                    return Ok(());
+                }
+            }
+        }
+        self.keep(slices, sent);
+        self.after_queueing();
+        Ok(())
+    }
+
+    /// Queue all of `slices` but the first `sent` bytes.
+    fn keep(&self, slices: &[IoSlice<'_>], mut sent: usize) {
+        for slice in slices {
+            let skipped = sent.min(slice.len());
+            sent -= skipped;
+            self.queue.push(Chunk::Owned(slice[skipped..].to_vec()), 0);
+        }
     }
 
     /// Send all `chunks` in as few system calls as may be.

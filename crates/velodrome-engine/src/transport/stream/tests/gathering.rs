@@ -1,5 +1,7 @@
 //! When a write leaves: at once, at the end of the turn, or in between.
 
+use std::io::IoSlice;
+
 use super::*;
 
 /// Lets the transport learn that it writes twice in a turn, so that it gathers in the next.
@@ -59,6 +61,47 @@ fn writes_of_several_chunks_are_gathered_as_others() {
         let stream = Rc::clone(&stream);
         world.soon(move || {
             stream.write_all([Chunk::Owned(b"he".to_vec()), Chunk::Owned(b"ad ".to_vec())]).unwrap();
+            write(&stream, b"body ");
+        });
+        world.turn();
+        assert_eq!((world.script.take_sends(FD), sent(&world)), (expected, "head body ".into()));
+    }
+}
+
+fn slices(stream: &Rc<Stream>, pieces: &[&str]) {
+    let slices: Vec<_> = pieces.iter().map(|piece| IoSlice::new(piece.as_bytes())).collect();
+    stream.write_vectored(&slices).unwrap();
+}
+
+#[test]
+fn slices_leave_by_one_call_and_what_is_not_taken_is_kept() {
+    let world = World::new();
+    let (stream, _told) = Recorder::over(&world, FD);
+    slices(&stream, &["head ", "", "body "]);
+    assert_eq!((world.script.take_sends(FD), sent(&world)), (1, "head body ".into()));
+    slices(&stream, &["", ""]);
+    assert_eq!(world.script.take_sends(FD), 0);
+    for room in 0..=10 {
+        world.script.set_room(FD, room);
+        slices(&stream, &["head ", "body "]);
+        assert_eq!(stream.buffered(), 10 - room);
+        slices(&stream, &["more"]);
+        world.script.set_room(FD, 100);
+        world.settle();
+        assert_eq!(sent(&world), "head body more", "with room for {room}");
+    }
+    stream.abort(None);
+    assert_eq!(stream.write_vectored(&[IoSlice::new(b"late")]), Err(Refused::Lost(1)));
+}
+
+#[test]
+fn slices_are_gathered_as_other_writes() {
+    let world = World::new();
+    let (stream, _told) = Recorder::over(&world, FD);
+    for expected in [2, 1, 1] {
+        let stream = Rc::clone(&stream);
+        world.soon(move || {
+            slices(&stream, &["he", "ad "]);
             write(&stream, b"body ");
         });
         world.turn();
