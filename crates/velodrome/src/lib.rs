@@ -218,6 +218,7 @@ pub use threads::remote::RemoteTask;
 pub use time::instant::Instant;
 pub use time::interval::{Interval, MissedTicks, interval};
 pub use time::{Elapsed, Sleep, sleep, sleep_until, timeout, timeout_at};
+pub use together::as_completed::{AsCompleted, as_completed};
 pub use together::failure::{Failure, GroupError};
 pub use together::gather::Gather;
 pub use together::group::{TaskGroup, TaskGroupHandle, task_group};

@@ -4,15 +4,15 @@
 mod support;
 
 use std::cell::Cell;
-use std::future::{pending, ready};
+use std::future::{Future, pending, ready};
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
 use support::{Flag, Log, OnDrop, imagine, quietly, settle, time_of, wait_until_dropped};
 use velodrome::{
-    All, Failure, FirstCompleted, FirstError, gather, join_all, shield, sleep, spawn, task_group, timeout,
-    wait, yield_now,
+    All, Failure, FirstCompleted, FirstError, as_completed, gather, join_all, shield, sleep, spawn,
+    task_group, timeout, wait, yield_now,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -374,5 +374,83 @@ fn what_is_behind_the_first_failure_is_the_source() {
         assert_eq!(failed.source().unwrap().to_string(), "inner");
         let failed = task_group(async |_| Err::<(), _>("on purpose")).await.unwrap_err();
         assert!(failed.source().is_none());
+    });
+}
+
+#[test]
+fn who_waits_for_a_time_gets_all_tasks_back() {
+    let took = time_of(async {
+        let naps = [9, 1].map(|seconds| spawn(sleep(SECOND * seconds)));
+        let waited = wait(naps, All).timeout(SECOND * 2).await;
+        assert_eq!((waited.done.len(), waited.pending.len()), (1, 1));
+        assert!(!waited.pending[0].is_finished(), "it cancels none");
+    });
+    assert_eq!(took, SECOND * 2);
+    let took = time_of(async {
+        let waited = wait([spawn(sleep(SECOND))], All).timeout(SECOND * 2).await;
+        assert_eq!((waited.done.len(), waited.pending.len()), (1, 0));
+    });
+    assert_eq!(took, SECOND);
+}
+
+#[test]
+fn who_gave_up_waiting_gets_the_tasks_out() {
+    imagine(async {
+        let naps = [9, 1].map(|seconds| spawn(sleep(SECOND * seconds)).named(seconds.to_string()));
+        let mut waiting = wait(naps, All);
+        assert!(timeout(SECOND * 2, &mut waiting).await.is_err());
+        let tasks = waiting.into_tasks();
+        let found: Vec<_> = tasks.iter().map(|task| (task.name(), task.is_finished())).collect();
+        assert_eq!(found, [("9".to_owned(), false), ("1".to_owned(), true)]);
+    });
+}
+
+#[test]
+fn outputs_come_as_the_futures_are_done() {
+    let took = time_of(async {
+        let mut outputs = as_completed([3, 1, 2].map(|seconds| async move {
+            sleep(SECOND * seconds).await;
+            seconds
+        }));
+        let mut order = Vec::new();
+        while let Some(seconds) = outputs.next().await {
+            order.push(seconds);
+        }
+        assert_eq!((order, outputs.next().await), (vec![1, 2, 3], None));
+    });
+    assert_eq!(took, SECOND * 3);
+}
+
+#[test]
+fn as_completed_polls_only_what_was_woken() {
+    const MANY: u32 = 1000;
+    let polls = Cell::new(0);
+    imagine(async {
+        let mut outputs = as_completed((0..MANY).map(|at| {
+            let (polls, mut nap) = (&polls, Box::pin(sleep(SECOND * (MANY - at))));
+            std::future::poll_fn(move |cx| {
+                polls.set(polls.get() + 1);
+                nap.as_mut().poll(cx).map(|()| at)
+            })
+        }));
+        for expected in (0..MANY).rev() {
+            assert_eq!(outputs.next().await, Some(expected));
+        }
+    });
+    assert_eq!(polls.get(), MANY * 2, "once to begin, once to end");
+}
+
+#[test]
+fn what_wakes_itself_does_not_keep_the_others_from_their_turn() {
+    imagine(async {
+        let restless = async {
+            loop {
+                yield_now().await;
+            }
+        };
+        let mut outputs = as_completed([restless]);
+        let task = spawn(async move { outputs.next().await });
+        settle().await;
+        assert!(task.cancel());
     });
 }

@@ -29,12 +29,20 @@ pub fn join_all<I>(futures: I) -> JoinAll<I::Item>
 where
     I: IntoIterator<Item: Future>,
 {
+    let (shares, bell) = share(futures);
+    JoinAll { open: shares.len(), shares, bell }
+}
+
+/// A share for each of the futures, and the bell that they ring, which says that all of them are to be polled once.
+pub(super) fn share<I>(futures: I) -> (Vec<Share<I::Item>>, Arc<Bell>)
+where
+    I: IntoIterator<Item: Future>,
+{
     let bell = Arc::new(Bell::default());
     let shares: Vec<_> =
         futures.into_iter().enumerate().map(|(n, future)| Share::new(n, future, &bell)).collect();
-    // All of them are to be polled once.
     bell.lock().due.extend(0..shares.len());
-    JoinAll { open: shares.len(), shares, bell }
+    (shares, bell)
 }
 
 /// What [`join_all`] returns.
@@ -51,16 +59,16 @@ pub struct JoinAll<F: Future> {
     bell: Arc<Bell>,
 }
 
-struct Share<F: Future> {
+pub(super) struct Share<F: Future> {
     /// None when it is done.
     future: Option<Pin<Box<F>>>,
-    output: Option<F::Output>,
+    pub(super) output: Option<F::Output>,
     rope: Arc<Rope>,
 }
 
 /// Which of the futures are to be polled, and who is to be woken for that.
 #[derive(Default)]
-struct Bell(Mutex<Rung>);
+pub(super) struct Bell(Mutex<Rung>);
 
 #[derive(Default)]
 struct Rung {
@@ -77,6 +85,16 @@ struct Rope {
 }
 
 impl Bell {
+    /// Which of the futures are to be polled now. Who comes after that wakes `cx`.
+    pub(super) fn answer(&self, cx: &Context<'_>) -> Vec<usize> {
+        let mut rung = self.lock();
+        let due = std::mem::take(&mut rung.due);
+        // Dropped when the lock is open again.
+        let _last = rung.waiting.replace(cx.waker().clone());
+        drop(rung);
+        due
+    }
+
     fn lock(&self) -> MutexGuard<'_, Rung> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -108,7 +126,7 @@ impl<F: Future> Share<F> {
     }
 
     /// True if it is done now.
-    fn poll(&mut self) -> bool {
+    pub(super) fn poll(&mut self) -> bool {
         let Some(future) = &mut self.future else { return false };
         // Cleared before the poll: who wakes it from now on is heard.
         self.rope.pulled.swap(false, Ordering::AcqRel);
@@ -131,11 +149,7 @@ impl<F: Future> Future for JoinAll<F> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let mut rung = this.bell.lock();
-        let due = std::mem::take(&mut rung.due);
-        let _last = rung.waiting.replace(cx.waker().clone());
-        drop(rung);
-        this.open -= due.into_iter().filter(|&number| this.shares[number].poll()).count();
+        this.open -= this.bell.answer(cx).into_iter().filter(|&number| this.shares[number].poll()).count();
         if this.open > 0 {
             return Poll::Pending;
         }

@@ -1,5 +1,6 @@
 //! Several futures at once: as a group that stands and falls together, all of them, or the first of them.
 
+pub(crate) mod as_completed;
 pub(crate) mod failure;
 pub(crate) mod gather;
 pub(crate) mod group;

@@ -4,8 +4,10 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use crate::task::Task;
+use crate::time::{Sleep, sleep};
 
 /// When [`wait`] is over: [`FirstCompleted`], [`FirstError`] or [`All`]; asyncio's `return_when`.
 ///
@@ -89,8 +91,8 @@ mod sealed {
 
 /// Wait until some of `tasks` are done, and get all of them back: `asyncio.wait`. It cancels none.
 ///
-/// **Cancel safety**: dropping it drops the tasks' handles, so they go on by themselves. Give it clones of nothing: to
-/// keep them, await it by reference.
+/// **Cancel safety**: dropping it drops the tasks' handles, so they go on by themselves. To keep them, await it by reference
+/// and ask for [`into_tasks`](Wait::into_tasks); to give up after a while, say so by [`timeout`](Wait::timeout).
 ///
 /// ```
 /// use std::time::Duration;
@@ -115,7 +117,7 @@ mod sealed {
 /// # std::io::Result::Ok(())
 /// ```
 pub fn wait<T, W: ReturnWhen<T>>(tasks: impl IntoIterator<Item = Task<T>>, when: W) -> Wait<T, W> {
-    Wait { tasks: tasks.into_iter().collect(), when }
+    Wait { tasks: tasks.into_iter().collect(), when, limit: None }
 }
 
 /// What [`wait`] returns.
@@ -132,6 +134,48 @@ pub fn wait<T, W: ReturnWhen<T>>(tasks: impl IntoIterator<Item = Task<T>>, when:
 pub struct Wait<T, W> {
     tasks: Vec<Task<T>>,
     when: W,
+    limit: Option<Sleep>,
+}
+
+impl<T, W> Wait<T, W> {
+    /// Wait for so long at most, and give back what is done by then and what is not: `asyncio.wait(…, timeout=…)`. It counts
+    /// from the first poll.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use velodrome::{All, sleep, spawn, wait};
+    ///
+    /// velodrome::run(async {
+    ///     let naps = [30_000, 1].map(|millis| spawn(sleep(Duration::from_millis(millis))));
+    ///     let waited = wait(naps, All).timeout(Duration::from_millis(10)).await;
+    ///     assert_eq!((waited.done.len(), waited.pending.len()), (1, 1));
+    /// })?;
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn timeout(mut self, duration: Duration) -> Self {
+        self.limit = Some(sleep(duration));
+        self
+    }
+
+    /// The tasks, in the order in which they were given, for who gave up waiting. None once it is over.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use velodrome::{All, spawn, timeout, wait};
+    ///
+    /// velodrome::run(async {
+    ///     let mut waiting = wait([spawn(std::future::pending::<()>())], All);
+    ///     assert!(timeout(Duration::from_millis(1), &mut waiting).await.is_err());
+    ///     for task in waiting.into_tasks() {
+    ///         task.cancel();
+    ///     }
+    /// })?;
+    /// # std::io::Result::Ok(())
+    /// ```
+    #[must_use]
+    pub fn into_tasks(self) -> Vec<Task<T>> {
+        self.tasks
+    }
 }
 
 impl<T, W> Unpin for Wait<T, W> {}
@@ -150,7 +194,8 @@ impl<T, W: ReturnWhen<T>> Future for Wait<T, W> {
                 task.wait(cx);
             }
         }
-        if !enough && open > 0 {
+        let is_late = |limit: &mut Sleep| Pin::new(limit).poll(cx).is_ready();
+        if !enough && open > 0 && !this.limit.as_mut().is_some_and(is_late) {
             return Poll::Pending;
         }
         let (done, pending) = this.tasks.drain(..).partition(Task::is_finished);

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use velodrome::sync::oneshot;
 use velodrome::{
-    All, Handle, Instant, gather, interval, join_all, shield, sleep, sleep_until, spawn, spawn_blocking,
-    task_group, timeout, timeout_at, to_thread, wait, yield_now,
+    All, Handle, Instant, as_completed, gather, interval, join_all, shield, sleep, sleep_until, spawn,
+    spawn_blocking, task_group, timeout, timeout_at, to_thread, wait, yield_now,
 };
 
 use crate::chance::give_up;
@@ -239,6 +239,35 @@ fn tasks_that_were_waited_for_go_on() {
         });
         chance.take(wait([task], All)).await;
         assert_eq!(receiver.await, Ok(7));
+    });
+}
+
+/// `Wait::timeout`
+#[test]
+fn tasks_that_were_waited_for_a_while_are_kept() {
+    give_up(async |chance| {
+        let mut waiting = wait([spawn(slowly(1)), spawn(pending())], All).timeout(SHORT);
+        let tasks = match chance.take(&mut waiting).await {
+            Some(waited) => waited.done.into_iter().chain(waited.pending).collect(),
+            None => waiting.into_tasks(),
+        };
+        let [first, second] = <[_; 2]>::try_from(tasks).unwrap();
+        assert_eq!(first.await.unwrap(), 1);
+        assert!(second.cancel());
+    });
+}
+
+/// `AsCompleted::next`
+#[test]
+fn no_output_is_lost_between_two() {
+    give_up(async |chance| {
+        let mut outputs = as_completed([slowly(1), slowly(2)]);
+        let first = chance.take(outputs.next()).await;
+        let mut found: Vec<_> = first.flatten().into_iter().collect();
+        while let Some(output) = outputs.next().await {
+            found.push(output);
+        }
+        assert_eq!(found, [1, 2]);
     });
 }
 
