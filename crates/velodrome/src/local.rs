@@ -8,6 +8,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use velodrome_engine::clock::ManualClock;
 use velodrome_engine::driver::Timeout;
@@ -180,15 +181,16 @@ impl Local {
         }
     }
 
-    /// Cancel what is left, let transports that closed say so, then let go of the engine.
-    pub(crate) fn shut_down(self: &Rc<Self>) {
+    /// Cancel what is left, let transports that closed say so, let go of the engine, then wait for what blocks: so long at
+    /// most, if somebody says how long.
+    pub(crate) fn shut_down(self: &Rc<Self>, patience: Option<Duration>) {
         let _entered = Entered::swap(Rc::clone(self));
         self.tasks.close();
         let _ = self.event_loop.run_ready();
         // First the door: who waits on a thread of the pool for a task of this loop would wait for ever.
         self.event_loop.close();
         if let Some(pool) = self.pool.get() {
-            pool.shut_down();
+            pool.shut_down(patience);
         }
     }
 }

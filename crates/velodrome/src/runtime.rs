@@ -6,6 +6,7 @@ use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use velodrome_engine::clock::{Clock, ManualClock};
 use velodrome_engine::driver::Driver;
@@ -50,6 +51,8 @@ pub fn run<F: Future>(future: F) -> io::Result<F::Output> {
 /// ```
 pub struct Runtime {
     local: Rc<Local>,
+    /// How long its end waits for threads that block, if the program has said so.
+    patience: Option<Duration>,
 }
 
 impl Runtime {
@@ -108,6 +111,39 @@ impl Runtime {
         Handle::new(Door::clone(self.local.door()))
     }
 
+    /// End the runtime, and wait for what [`spawn_blocking`](crate::spawn_blocking) was given no longer than `duration`, where
+    /// dropping would wait for five minutes. What has not begun by then never will, and what has goes on, unheard: a thread
+    /// cannot be stopped. One that reads the standard input is the usual case: it comes back when somebody presses a key.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let runtime = velodrome::Runtime::new()?;
+    /// runtime.block_on(async {
+    ///     // It waits for a line that may never come.
+    ///     velodrome::spawn_blocking(|| std::io::stdin().read_line(&mut String::new())).detach();
+    /// })?;
+    /// runtime.shutdown_timeout(Duration::from_millis(1));
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn shutdown_timeout(mut self, duration: Duration) {
+        self.patience = Some(duration);
+    }
+
+    /// End the runtime, and wait for no thread: [`shutdown_timeout`](Self::shutdown_timeout) of zero.
+    ///
+    /// ```
+    /// let runtime = velodrome::Runtime::new()?;
+    /// runtime.block_on(async {
+    ///     velodrome::spawn_blocking(|| std::thread::sleep(std::time::Duration::from_secs(3600))).detach();
+    /// })?;
+    /// runtime.shutdown_background();
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn shutdown_background(self) {
+        self.shutdown_timeout(Duration::ZERO);
+    }
+
     /// What it is called: see [`Builder::name`].
     ///
     /// ```
@@ -122,7 +158,7 @@ impl Runtime {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        self.local.shut_down();
+        self.local.shut_down(self.patience);
     }
 }
 
@@ -284,7 +320,7 @@ impl Builder {
             blocking_threads: self.blocking_threads,
             paused: self.paused,
         };
-        Ok(Runtime { local: Local::new(Rc::new(engine), settings) })
+        Ok(Runtime { local: Local::new(Rc::new(engine), settings), patience: None })
     }
 }
 

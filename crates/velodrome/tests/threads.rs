@@ -264,3 +264,40 @@ fn items_from_many_threads_all_arrive_and_each_threads_in_order() {
         threads.into_iter().for_each(|thread| thread.join().unwrap());
     });
 }
+
+/// How long `end` takes on a runtime with one thread, which sleeps; whether the function behind that ever ran; and what
+/// became of it.
+fn ended_by(end: impl FnOnce(Runtime), nap: Duration) -> (Duration, bool, String) {
+    let runtime = Builder::new().blocking_threads(1).build().unwrap();
+    let (ran, (begun, has_begun)) = (Arc::new(AtomicUsize::new(0)), mpsc::channel());
+    let counter = Arc::clone(&ran);
+    let behind = runtime.block_on(async move {
+        spawn_blocking(move || {
+            begun.send(()).unwrap();
+            thread::sleep(nap);
+        })
+        .detach();
+        [spawn_blocking(move || counter.fetch_add(1, Ordering::SeqCst))]
+    });
+    has_begun.recv().unwrap();
+    let begin = velodrome::Instant::now();
+    end(runtime);
+    let (took, [behind]) = (begin.elapsed(), behind.unwrap());
+    let outcome = behind.join().map_or_else(|error| error.to_string(), |_| "done".to_owned());
+    (took, ran.load(Ordering::SeqCst) == 1, outcome)
+}
+
+#[test]
+fn who_ends_a_runtime_says_how_long_it_may_wait_for_threads() {
+    const LONG: Duration = Duration::from_secs(3600);
+    let cancelled = "task on a blocking thread was cancelled";
+    let (took, ran, outcome) = ended_by(Runtime::shutdown_background, LONG);
+    assert!(took < PATIENCE && !ran, "{took:?}");
+    assert_eq!(outcome, cancelled);
+    let short = Duration::from_millis(20);
+    let (took, ran, outcome) = ended_by(|runtime| runtime.shutdown_timeout(short), LONG);
+    assert!(took >= short && took < PATIENCE && !ran, "{took:?}");
+    assert_eq!(outcome, cancelled);
+    let (took, ran, outcome) = ended_by(|runtime| runtime.shutdown_timeout(LONG), short);
+    assert!(took < PATIENCE && ran && outcome == "done", "{took:?}");
+}

@@ -106,13 +106,20 @@ impl Pool {
         lost.into_iter().for_each(|job| job(Err(NoThread)));
     }
 
-    /// Do what is queued, take nothing more, and wait until all threads have ended.
-    pub(crate) fn shut_down(&self) {
+    /// Do what is queued, take nothing more, and wait until all threads have ended; if somebody says so, for as long as that
+    /// at most, and leave undone then what has not begun.
+    pub(crate) fn shut_down(&self, patience: Option<Duration>) {
         let mut state = self.0.lock();
         state.closed = true;
         self.0.work.notify_all();
-        let waited = self.0.ended.wait_timeout_while(state, RUN_DOWN, |state| state.threads > 0);
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        let limit = patience.unwrap_or(RUN_DOWN);
+        let waited = self.0.ended.wait_timeout_while(state, limit, |state| state.threads > 0);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        if patience.is_some() {
+            let undone = std::mem::take(&mut state.jobs);
+            drop(state);
+            drop(undone);
+        }
     }
 }
 
@@ -151,7 +158,8 @@ impl Shared {
 /// the pool's threads is free (see [`Builder::blocking_threads`](crate::Builder::blocking_threads)).
 ///
 /// A panic in it is the task's error. When the runtime is dropped it waits for what was begun or queued, for five
-/// minutes at most. Where no loop runs, the function is dropped, and awaiting the task says so.
+/// minutes at most, or as long as
+/// [`Runtime::shutdown_timeout`](crate::Runtime::shutdown_timeout) says. Where no loop runs, the function is dropped, and awaiting the task says so.
 ///
 /// ```
 /// velodrome::run(async {

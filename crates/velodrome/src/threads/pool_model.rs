@@ -48,7 +48,7 @@ fn each_job_is_done_by_whom_it_finds() {
         pool.submit(done.job());
         pool.submit(done.job());
         done.wait(2);
-        pool.shut_down();
+        pool.shut_down(None);
         assert!(!pool.is_busy());
     });
 }
@@ -65,7 +65,7 @@ fn jobs_from_two_threads_are_done_by_as_many_as_there_may_be() {
         done.wait(2);
         other.join().unwrap();
         assert_eq!(pool.0.lock().threads, 1);
-        pool.shut_down();
+        pool.shut_down(None);
         assert_eq!(pool.0.lock().threads, 0, "the end waits for all of them");
     });
 }
@@ -86,7 +86,7 @@ fn a_job_that_meets_the_end_is_done_or_dropped_and_never_both() {
             })
         };
         pool.submit(done.job());
-        pool.shut_down();
+        pool.shut_down(None);
         let done_in_time = done.count();
         other.join().unwrap();
         assert_eq!(done.count(), done_in_time, "nothing is begun after the end");
