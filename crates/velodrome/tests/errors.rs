@@ -11,10 +11,10 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 
-use support::{pair, really};
+use support::{Log, pair, really};
 use velodrome::signals::{SIGKILL, SIGTERM, SIGUSR1, signal};
 use velodrome::{
-    AsyncFd, DatagramOptions, DatagramProtocol, LookupOptions, Protocol, create_connection,
+    AsyncFd, Builder, DatagramOptions, DatagramProtocol, LookupOptions, Outcome, Protocol, create_connection,
     create_datagram_endpoint, create_subprocess, getaddrinfo, open_connection, open_read_pipe, open_socket,
     open_unix_connection, open_write_pipe, spawn_blocking, start_server, start_unix_server,
 };
@@ -193,4 +193,50 @@ fn a_line_too_long_leads_to_the_limit() {
 fn what_needs_a_loop_is_called_by_its_name() {
     let error = spawn_blocking(|| ()).join().unwrap_err();
     says(Err::<(), _>(error), io::ErrorKind::Other, &["spawn_blocking needs", "velodrome::run"]);
+}
+
+/// What is told of a connection whose handler returns what `outcome` gives.
+fn told<O, K: 'static>(outcome: impl Fn() -> O + 'static) -> Vec<String>
+where
+    O: Outcome<K> + 'static,
+{
+    let (seen, path) =
+        (Log::default(), std::env::temp_dir().join(format!("velodrome-{}-told", std::process::id())));
+    let log = seen.clone();
+    let runtime = Builder::new().on_error(move |error| log.add(error)).build().unwrap();
+    let served = runtime.block_on(async {
+        let server = start_unix_server(move |_, _| std::future::ready(outcome()), &path).await?;
+        let (mut reader, _writer) = open_unix_connection(&path).await?;
+        reader.read(1).await?;
+        drop(server);
+        io::Result::Ok(())
+    });
+    served.unwrap().unwrap();
+    seen.take()
+}
+
+/// An error that is none, as anyhow's: it becomes one.
+struct Anyhow;
+
+impl From<Anyhow> for Box<dyn Error> {
+    fn from(_: Anyhow) -> Self {
+        "no thanks".into()
+    }
+}
+
+#[test]
+fn a_handler_may_return_any_error() {
+    let same = || io::Error::other("no thanks");
+    assert_eq!(told(|| ()), [""; 0]);
+    assert_eq!(told(|| io::Result::Ok(())), [""; 0]);
+    let errors = [
+        told(move || Err::<(), _>(same())),
+        told(|| Err::<(), _>("no thanks")),
+        told(|| Err::<(), _>(Anyhow)),
+        told(move || Err::<(), Box<dyn Error>>(same().into())),
+        told(move || Err::<(), Box<dyn Error + Send + Sync>>(same().into())),
+    ];
+    for error in errors {
+        assert_eq!(error, ["the connection: no thanks"]);
+    }
 }

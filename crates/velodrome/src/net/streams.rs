@@ -105,10 +105,10 @@ pub async fn open_unix_connection(path: impl AsRef<Path>) -> io::Result<(StreamR
 /// # Errors
 /// `NotFound` if there is no such name. If one of its addresses is taken, or this machine has none of them: addresses of a
 /// family that it does not have are passed over. If no loop runs on this thread.
-pub async fn start_server<H, F>(handler: H, host: &str, port: u16) -> io::Result<Server>
+pub async fn start_server<H, F, K>(handler: H, host: &str, port: u16) -> io::Result<Server>
 where
     H: Fn(StreamReader, StreamWriter) -> F + 'static,
-    F: Future<Output: Outcome> + 'static,
+    F: Future<Output: Outcome<K>> + 'static,
 {
     ListenOptions::new().start_server(handler, host, port).await
 }
@@ -145,10 +145,10 @@ where
 ///
 /// # Errors
 /// If the path cannot be listened on. If no loop runs on this thread.
-pub async fn start_unix_server<H, F>(handler: H, path: impl AsRef<Path>) -> io::Result<Server>
+pub async fn start_unix_server<H, F, K>(handler: H, path: impl AsRef<Path>) -> io::Result<Server>
 where
     H: Fn(StreamReader, StreamWriter) -> F + 'static,
-    F: Future<Output: Outcome> + 'static,
+    F: Future<Output: Outcome<K>> + 'static,
 {
     ListenOptions::new().start_unix_server(handler, path).await
 }
@@ -223,10 +223,10 @@ impl ListenOptions {
     ///
     /// # Errors
     /// As there.
-    pub async fn start_server<H, F>(&self, handler: H, host: &str, port: u16) -> io::Result<Server>
+    pub async fn start_server<H, F, K>(&self, handler: H, host: &str, port: u16) -> io::Result<Server>
     where
         H: Fn(StreamReader, StreamWriter) -> F + 'static,
-        F: Future<Output: Outcome> + 'static,
+        F: Future<Output: Outcome<K>> + 'static,
     {
         let local = local::require("start_server")?;
         self.listen(&local, host, port, self.serve(handler)).await
@@ -247,10 +247,10 @@ impl ListenOptions {
     ///
     /// # Errors
     /// As there.
-    pub async fn start_unix_server<H, F>(&self, handler: H, path: impl AsRef<Path>) -> io::Result<Server>
+    pub async fn start_unix_server<H, F, K>(&self, handler: H, path: impl AsRef<Path>) -> io::Result<Server>
     where
         H: Fn(StreamReader, StreamWriter) -> F + 'static,
-        F: Future<Output: Outcome> + 'static,
+        F: Future<Output: Outcome<K>> + 'static,
     {
         // Nothing is awaited today; asyncio's is a coroutine, and so is its sister.
         let local = local::require("start_unix_server")?;
@@ -275,10 +275,14 @@ impl ListenOptions {
     ///
     /// # Errors
     /// `InvalidInput` if it is no stream socket, or connected. If no loop runs on this thread. It is closed then.
-    pub async fn start_server_on<H, F>(&self, handler: H, socket: impl Into<OwnedFd>) -> io::Result<Server>
+    pub async fn start_server_on<H, F, K>(
+        &self,
+        handler: H,
+        socket: impl Into<OwnedFd>,
+    ) -> io::Result<Server>
     where
         H: Fn(StreamReader, StreamWriter) -> F + 'static,
-        F: Future<Output: Outcome> + 'static,
+        F: Future<Output: Outcome<K>> + 'static,
     {
         // Nothing is awaited today; asyncio's is a coroutine, and so are its sisters.
         let local = local::require("start_server_on")?;
@@ -286,10 +290,10 @@ impl ListenOptions {
     }
 
     /// Give each connection to `handler`, in a task of its own.
-    fn serve<H, F>(&self, handler: H) -> Rc<Serve>
+    fn serve<H, F, K>(&self, handler: H) -> Rc<Serve>
     where
         H: Fn(StreamReader, StreamWriter) -> F + 'static,
-        F: Future<Output: Outcome> + 'static,
+        F: Future<Output: Outcome<K>> + 'static,
     {
         let (handler, limit) = (Rc::new(handler), self.limit);
         Rc::new(move |local: &Rc<Local>, socket, peer: Peer, client: Client| {
@@ -320,7 +324,25 @@ fn set_limit(connection: &Connection, limit: Option<usize>) {
 /// assert!(Ok::<(), std::io::Error>(()).into_error().is_none());
 /// assert_eq!(Err::<(), _>("no thanks").into_error().unwrap().to_string(), "no thanks");
 /// ```
-pub trait Outcome {
+///
+/// An error is anything that becomes a `Box<dyn Error>`: one of one's own, anyhow's, a text; or a `Box<dyn Error + Send + Sync>`,
+/// which does not, so that `Kind` has to tell the two apart. It is found by the compiler, and never named.
+///
+/// ```
+/// use std::error::Error;
+/// use velodrome::{StreamReader, StreamWriter, start_server};
+///
+/// async fn answer(mut reader: StreamReader, writer: StreamWriter) -> Result<(), Box<dyn Error + Send + Sync>> {
+///     let number: i32 = std::str::from_utf8(&reader.readline().await?)?.trim().parse()?;
+///     writer.write(format!("{}\n", number + 1));
+///     Ok(())
+/// }
+/// # velodrome::run(async {
+/// let server = start_server(answer, "127.0.0.1", 0).await?;
+/// # std::io::Result::Ok(()) })??;
+/// # std::io::Result::Ok(())
+/// ```
+pub trait Outcome<Kind = Plain> {
     /// The error, if there is one.
     ///
     /// ```
@@ -342,7 +364,23 @@ impl<E: Into<Box<dyn Error>>> Outcome for Result<(), E> {
     }
 }
 
-pub(crate) fn conclude(outcome: impl Outcome, peer: &Peer) {
+impl Outcome<Shared> for Result<(), Box<dyn Error + Send + Sync>> {
+    fn into_error(self) -> Option<Box<dyn Error>> {
+        self.err().map(|error| error as Box<dyn Error>)
+    }
+}
+
+/// Marks an [`Outcome`] whose error becomes a `Box<dyn Error>`.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum Plain {}
+
+/// Marks an [`Outcome`] whose error is a box that may go to other threads.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum Shared {}
+
+pub(crate) fn conclude<K>(outcome: impl Outcome<K>, peer: &Peer) {
     if let Some(error) = outcome.into_error()
         && let Some(local) = local::current()
     {

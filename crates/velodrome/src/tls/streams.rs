@@ -88,7 +88,7 @@ pub async fn open_tls_connection(
 ///
 /// # Errors
 /// As [`start_server`](crate::start_server).
-pub async fn start_tls_server<H, F>(
+pub async fn start_tls_server<H, F, K>(
     handler: H,
     host: &str,
     port: u16,
@@ -96,7 +96,7 @@ pub async fn start_tls_server<H, F>(
 ) -> io::Result<Server>
 where
     H: Fn(StreamReader, StreamWriter) -> F + 'static,
-    F: Future<Output: Outcome> + 'static,
+    F: Future<Output: Outcome<K>> + 'static,
 {
     ListenOptions::new().start_tls_server(handler, host, port, config).await
 }
@@ -148,7 +148,7 @@ impl ListenOptions {
     ///
     /// # Errors
     /// As there.
-    pub async fn start_tls_server<H, F>(
+    pub async fn start_tls_server<H, F, K>(
         &self,
         handler: H,
         host: &str,
@@ -157,7 +157,7 @@ impl ListenOptions {
     ) -> io::Result<Server>
     where
         H: Fn(StreamReader, StreamWriter) -> F + 'static,
-        F: Future<Output: Outcome> + 'static,
+        F: Future<Output: Outcome<K>> + 'static,
     {
         let (handler, tls) = (Rc::new(handler), Tls::server(config));
         let secured = move |reader, writer: StreamWriter| {
