@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use velodrome_engine::driver::{Interest, Readiness};
 use velodrome_engine::hub::Hub;
@@ -62,6 +62,8 @@ struct Watch {
 #[derive(Default)]
 struct Direction {
     told: Cell<u64>,
+    /// How often it had come when a poll last began to wait; none where it has returned since.
+    polled: Cell<Option<u64>>,
     waited_for: Cell<bool>,
     waiters: Waiters,
 }
@@ -184,6 +186,70 @@ impl<T: AsFd> AsyncFd<T> {
         self.wait(&self.watch.writing).await
     }
 
+    /// Wait as [`readable`](Self::readable) does, by poll. Only the last task that polls is woken. What is ready may be what
+    /// came before, if who polled did not come back for it: whoever finds nothing polls again.
+    ///
+    /// ```
+    /// # use std::io::Read;
+    /// # use std::os::unix::net::UnixStream;
+    /// use std::io;
+    /// use std::task::{Context, Poll, ready};
+    /// use velodrome::AsyncFd;
+    ///
+    /// /// What `poll_read` of other crates' traits is made of.
+    /// fn poll_read(socket: &AsyncFd<UnixStream>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    ///     loop {
+    ///         let ready = ready!(socket.poll_read_ready(cx))?;
+    ///         if let Some(result) = ready.try_io(|mut socket| socket.read(buffer)) {
+    ///             return Poll::Ready(result);
+    ///         }
+    ///     }
+    /// }
+    /// # velodrome::run(async {
+    /// # let (ours, theirs) = UnixStream::pair()?;
+    /// # ours.set_nonblocking(true)?;
+    /// # std::io::Write::write_all(&mut &theirs, b"hello")?;
+    /// # let (ours, mut buffer) = (AsyncFd::new(ours)?, [0; 16]);
+    /// assert_eq!(std::future::poll_fn(|cx| poll_read(&ours, cx, &mut buffer)).await?, 5);
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`readable`](Self::readable).
+    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<ReadyGuard<'_, T>>> {
+        self.poll_ready(&self.watch.reading, cx)
+    }
+
+    /// Wait as [`writable`](Self::writable) does, by poll; see [`poll_read_ready`](Self::poll_read_ready).
+    ///
+    /// ```
+    /// # use std::os::unix::net::UnixStream;
+    /// # velodrome::run(async {
+    /// # let (ours, _theirs) = UnixStream::pair()?;
+    /// # ours.set_nonblocking(true)?;
+    /// let ours = velodrome::AsyncFd::new(ours)?;
+    /// std::future::poll_fn(|cx| ours.poll_write_ready(cx).map_ok(drop)).await?;
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`readable`](Self::readable).
+    pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<ReadyGuard<'_, T>>> {
+        self.poll_ready(&self.watch.writing, cx)
+    }
+
+    fn poll_ready(&self, direction: &Direction, cx: &Context<'_>) -> Poll<io::Result<ReadyGuard<'_, T>>> {
+        let before = direction.polled.get().unwrap_or_else(|| direction.told.get());
+        let poll = self.poll_told(direction, before).map_ok(|()| ReadyGuard(self));
+        direction.polled.set(poll.is_pending().then_some(before));
+        if poll.is_pending() {
+            direction.waiters.wait(cx);
+        }
+        poll
+    }
+
     async fn wait(&self, direction: &Direction) -> io::Result<ReadyGuard<'_, T>> {
         let told = direction.told.get();
         direction.waiters.until(|| self.poll_told(direction, told)).await?;
@@ -279,6 +345,22 @@ impl<T: AsFd> AsyncFd<T> {
     #[must_use]
     pub fn get_ref(&self) -> &T {
         let Some(inner) = &self.inner else { unreachable!("only into_inner takes it, and self with it") };
+        inner
+    }
+
+    /// What is inside, to be changed. Its descriptor must stay the same: that one is watched.
+    ///
+    /// ```
+    /// # use std::{io::Write, os::unix::net::UnixStream};
+    /// # velodrome::run(async {
+    /// # let (ours, _theirs) = UnixStream::pair()?;
+    /// let mut ours = velodrome::AsyncFd::new(ours)?;
+    /// ours.get_mut().set_nonblocking(true)?;
+    /// # std::io::Result::Ok(()) })??;
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn get_mut(&mut self) -> &mut T {
+        let Some(inner) = &mut self.inner else { unreachable!("only into_inner takes it, and self with it") };
         inner
     }
 

@@ -9,6 +9,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -375,5 +376,37 @@ fn a_file_by_a_transport_ends_with_its_connection() {
         let sent = timeout(Duration::from_secs(5), sending).await.expect("the task stays").unwrap();
         assert_eq!(kind(sent), Some(io::ErrorKind::ConnectionReset));
         assert!(reader.read_to_end().await.unwrap().len() < size);
+    });
+}
+
+#[test]
+fn readiness_is_polled_for() {
+    use std::future::poll_fn;
+    really(async {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let mut ours = AsyncFd::new(ours).unwrap();
+        assert!(ours.get_mut().write(b"room").is_ok());
+        poll_fn(|cx| ours.poll_write_ready(cx).map_ok(drop)).await.unwrap();
+        let mut polls = 0;
+        let (mut theirs, mut sent) = (&theirs, false);
+        let count = poll_fn(|cx| {
+            polls += 1;
+            let Poll::Ready(ready) = ours.poll_read_ready(cx) else {
+                if !std::mem::replace(&mut sent, true) {
+                    theirs.write_all(b"hello").unwrap();
+                }
+                return Poll::Pending;
+            };
+            Poll::Ready(ready.unwrap().try_io(|mut ours| ours.read(&mut [0; 16])).unwrap())
+        });
+        assert_eq!((count.await.unwrap(), polls), (5, 2));
+        // What has come is not told of again, though it was ready once.
+        assert!(poll_fn(|cx| Poll::Ready(ours.poll_read_ready(cx).is_pending())).await);
+        settle().await;
+        assert!(poll_fn(|cx| Poll::Ready(ours.poll_read_ready(cx).is_pending())).await);
+        theirs.write_all(b"more").unwrap();
+        settle().await;
+        assert!(poll_fn(|cx| Poll::Ready(ours.poll_read_ready(cx).is_ready())).await);
     });
 }

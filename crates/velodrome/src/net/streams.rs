@@ -275,11 +275,7 @@ impl ListenOptions {
     ///
     /// # Errors
     /// `InvalidInput` if it is no stream socket, or connected. If no loop runs on this thread. It is closed then.
-    pub async fn start_server_on<H, F, K>(
-        &self,
-        handler: H,
-        socket: impl Into<OwnedFd>,
-    ) -> io::Result<Server>
+    pub async fn start_server_on<H, F, K>(&self, handler: H, socket: impl Into<OwnedFd>) -> io::Result<Server>
     where
         H: Fn(StreamReader, StreamWriter) -> F + 'static,
         F: Future<Output: Outcome<K>> + 'static,
