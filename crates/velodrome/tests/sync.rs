@@ -14,7 +14,7 @@ use proptest::prelude::*;
 
 use support::{imagine, settle, time_of};
 use velodrome::sync::{
-    Barrier, Closed, Condition, Event, GetError, Lock, PutError, Queue, Semaphore, oneshot, watch,
+    Barrier, Closed, Condition, Event, GetError, Lock, PutError, Queue, Semaphore, mpsc, oneshot, watch,
 };
 use velodrome::{Task, join_all, sleep, spawn, timeout, yield_now};
 
@@ -398,5 +398,134 @@ fn who_gives_up_has_not_come_to_a_barrier() {
         assert!(!stays.await.unwrap());
         assert!(third.await.unwrap_err().is_cancelled());
         assert_eq!(barrier.waiting(), 0);
+    });
+}
+
+/// Tasks that each take so many permits, say so, and give them back.
+fn take_permits(semaphore: &Rc<Semaphore>, wanted: &[u32], order: &Rc<RefCell<Vec<u32>>>) -> Vec<Task<()>> {
+    let take = |&count: &u32| {
+        let (semaphore, order) = (Rc::clone(semaphore), Rc::clone(order));
+        spawn(async move {
+            let _permits = semaphore.acquire_many(count).await;
+            order.borrow_mut().push(count);
+            yield_now().await;
+        })
+    };
+    wanted.iter().map(take).collect()
+}
+
+#[test]
+fn who_waits_for_many_permits_is_not_overtaken() {
+    imagine(async {
+        let (semaphore, order) = (Rc::new(Semaphore::new(3)), Rc::default());
+        let held = semaphore.acquire().await;
+        let tasks = take_permits(&semaphore, &[3, 1, 2], &order);
+        settle().await;
+        assert!(order.borrow().is_empty() && semaphore.available() == 2);
+        assert!(semaphore.try_acquire().is_none(), "two are left for who waits for three");
+        drop(held);
+        assert_eq!(semaphore.available(), 0, "they are the first one's already");
+        for task in join_all(tasks).await {
+            task.unwrap();
+        }
+        assert_eq!((order.take(), semaphore.available()), (vec![3, 1, 2], 3));
+    });
+}
+
+#[test]
+fn who_gives_up_waiting_for_many_lets_those_behind_through() {
+    imagine(async {
+        let (semaphore, order) = (Rc::new(Semaphore::new(2)), Rc::default());
+        let tasks = take_permits(&semaphore, &[9, 2, 1], &order);
+        settle().await;
+        assert!(order.borrow().is_empty());
+        tasks[0].cancel();
+        settle().await;
+        assert_eq!((order.take(), semaphore.available()), (vec![2, 1], 2));
+        // Served and dropped before its turn: all of them go back.
+        let held = semaphore.acquire_many(2).await;
+        let mut waiting = Box::pin(semaphore.acquire_many(2));
+        assert!(timeout(Duration::ZERO, &mut waiting).await.is_err());
+        drop(held);
+        drop(waiting);
+        assert_eq!(semaphore.available(), 2);
+        Rc::clone(&semaphore).try_acquire_owned().unwrap().forget();
+        drop(Rc::clone(&semaphore).try_acquire_owned());
+        assert_eq!((semaphore.available(), Rc::strong_count(&semaphore)), (1, 1));
+    });
+}
+
+#[test]
+fn an_owned_guard_keeps_the_lock_until_it_is_dropped() {
+    imagine(async {
+        let lock: Rc<Lock<u8>> = Rc::new(7.into());
+        let mut guard = Rc::clone(&lock).lock_owned().await;
+        assert_eq!((*guard.get(), lock.is_locked()), (7, true));
+        *guard.get_mut() = 8;
+        let task = spawn(async move {
+            yield_now().await;
+            drop(guard);
+        });
+        assert!(lock.try_lock().is_none());
+        assert_eq!(*lock.lock().await, 8);
+        task.await.unwrap();
+        assert_eq!(Lock::<u8>::default().into_inner(), 0);
+    });
+}
+
+#[test]
+fn what_is_received_now_is_an_item_or_says_why_not() {
+    let (sender, mut receiver) = mpsc::channel();
+    assert_eq!(receiver.try_receive(), Err(mpsc::TryReceiveError::Empty));
+    sender.send(7).unwrap();
+    drop(sender);
+    assert_eq!(receiver.try_receive(), Ok(7));
+    assert_eq!(receiver.try_receive(), Err(mpsc::TryReceiveError::Closed));
+}
+
+#[test]
+fn a_watched_senders_last_receiver_is_heard_of() {
+    imagine(async {
+        let (sender, first) = watch::channel(1);
+        let second = sender.subscribe();
+        assert!(timeout(SECOND, sender.closed()).await.is_err());
+        let third = second.clone();
+        assert_eq!((sender.receiver_count(), sender.is_closed()), (3, false));
+        drop((first, second));
+        spawn(async move { drop(third) }).detach();
+        sender.closed().await;
+        assert!(sender.is_closed() && !sender.subscribe().has_changed() && sender.is_closed());
+    });
+}
+
+#[test]
+fn what_is_not_modified_wakes_nobody() {
+    imagine(async {
+        let (sender, mut receiver) = watch::channel(vec![1]);
+        let before = receiver.get();
+        assert!(!sender.send_if_modified(|_| false) && !receiver.has_changed());
+        let looked = sender.send_if_modified(|value| {
+            value.push(2);
+            *receiver.get() == [1]
+        });
+        assert!(looked && receiver.has_changed());
+        assert_eq!((&*before, &*receiver.get()), (&vec![1], &vec![1, 2]));
+        let waits =
+            spawn(async move { receiver.wait_for(|value| value.len() == 4).await.map(|value| value[3]) });
+        for number in 3..5 {
+            settle().await;
+            assert!(!waits.is_finished());
+            sender.send_if_modified(|value| {
+                value.push(number);
+                true
+            });
+        }
+        assert_eq!(waits.await.unwrap(), Ok(4));
+        let mut receiver = sender.subscribe();
+        sender.send(vec![0; 4]);
+        assert_eq!(receiver.wait_for(|value| value.len() == 4).await.unwrap().len(), 4);
+        assert!(!receiver.has_changed(), "it was told of");
+        drop(sender);
+        assert_eq!(receiver.wait_for(|value| value.is_empty()).await, Err(Closed));
     });
 }

@@ -40,6 +40,8 @@ struct Seat {
     before: u32,
     /// The next in the line, or the next vacant seat.
     after: u32,
+    /// How much it waits for: one, but where a semaphore is asked for several permits.
+    wanted: u32,
 }
 
 #[derive(Copy, Clone, PartialEq, Eq)]
@@ -73,8 +75,13 @@ impl Place {
 
     /// Join the line, or look whether it is one's turn. Ready once it is; the seat is given up then.
     pub(crate) fn poll(&mut self, line: &Line, cx: &Context<'_>) -> Poll<()> {
+        self.poll_for(1, line, cx)
+    }
+
+    /// As [`poll`](Self::poll), for as much as `wanted`, which [`Line::first_wants`] tells.
+    pub(crate) fn poll_for(&mut self, wanted: u32, line: &Line, cx: &Context<'_>) -> Poll<()> {
         if !self.is_taken() {
-            self.0 = line.join(cx.waker());
+            self.0 = line.join(wanted, cx.waker());
             return Poll::Pending;
         }
         if line.look(self.0, cx.waker()) {
@@ -115,6 +122,12 @@ impl Line {
         self.0.borrow().first == NONE
     }
 
+    /// How much the first in the line waits for; none if nobody waits.
+    pub(crate) fn first_wants(&self) -> Option<u32> {
+        let seats = self.0.borrow();
+        seats.seat(seats.first).map(|seat| seat.wanted)
+    }
+
     /// It is the turn of the first in the line. False if nobody waits.
     pub(crate) fn serve_first(&self) -> bool {
         let served = self.0.borrow_mut().serve_first();
@@ -134,9 +147,9 @@ impl Line {
         (0..waiting).take_while(|_| self.serve_first()).count()
     }
 
-    fn join(&self, waker: &Waker) -> u32 {
+    fn join(&self, wanted: u32, waker: &Waker) -> u32 {
         let mut seats = self.0.borrow_mut();
-        let seat = seats.sit_down();
+        let seat = seats.sit_down(wanted);
         let _old = seats.replace_waker(seat, waker);
         drop(seats);
         seat
@@ -164,7 +177,7 @@ impl Seats {
     }
 
     /// Take a seat at the end of the line.
-    fn sit_down(&mut self) -> u32 {
+    fn sit_down(&mut self, wanted: u32) -> u32 {
         let seat = self.find_vacant();
         let last = std::mem::replace(&mut self.last, seat);
         match self.seats.get_mut(last as usize) {
@@ -172,7 +185,7 @@ impl Seats {
             None => self.first = seat,
         }
         let taken = &mut self.seats[seat as usize];
-        (taken.state, taken.before, taken.after) = (State::Waiting, last, NONE);
+        (taken.state, taken.before, taken.after, taken.wanted) = (State::Waiting, last, NONE, wanted);
         seat
     }
 
@@ -180,7 +193,7 @@ impl Seats {
         if let Some(seat) = self.seats.get(self.vacant as usize) {
             return std::mem::replace(&mut self.vacant, seat.after);
         }
-        self.seats.push(Seat { state: State::Vacant, waker: None, before: NONE, after: NONE });
+        self.seats.push(Seat { state: State::Vacant, waker: None, before: NONE, after: NONE, wanted: 1 });
         (self.seats.len() - 1) as u32
     }
 

@@ -1,8 +1,9 @@
 //! One at a time, for as long as it takes: what a borrow cannot be, because it must not be held over an `await`.
 
-use std::cell::{RefCell, RefMut};
+use std::cell::{Ref, RefCell, RefMut};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::rc::Rc;
 
 use super::semaphore::{Permit, Semaphore};
 
@@ -81,6 +82,27 @@ impl<T: ?Sized> Lock<T> {
         self.guard(self.gate.acquire().await)
     }
 
+    /// As [`lock`](Self::lock), for a guard that goes on living somewhere else: in a task, in a struct.
+    ///
+    /// **Cancel safety**: as [`lock`](Self::lock).
+    ///
+    /// ```
+    /// use std::rc::Rc;
+    /// use velodrome::sync::Lock;
+    ///
+    /// velodrome::run(async {
+    ///     let lock = Rc::new(Lock::new(1));
+    ///     let mut guard = Rc::clone(&lock).lock_owned().await;
+    ///     velodrome::spawn(async move { *guard.get_mut() += 1 });
+    ///     assert_eq!(*lock.lock().await, 2);
+    /// })?;
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub async fn lock_owned(self: Rc<Self>) -> OwnedLockGuard<T> {
+        self.gate.acquire().await.forget();
+        OwnedLockGuard(self)
+    }
+
     /// Lock it, if it is open.
     ///
     /// ```
@@ -116,6 +138,18 @@ impl<T: ?Sized> Lock<T> {
 
     fn guard<'a>(&'a self, permit: Permit<'a>) -> LockGuard<'a, T> {
         LockGuard { value: self.value.borrow_mut(), _permit: permit, lock: self }
+    }
+}
+
+impl<T: Default> Default for Lock<T> {
+    fn default() -> Self {
+        Self::new(T::default())
+    }
+}
+
+impl<T> From<T> for Lock<T> {
+    fn from(value: T) -> Self {
+        Self::new(value)
     }
 }
 
@@ -165,5 +199,72 @@ impl<T: ?Sized> DerefMut for LockGuard<'_, T> {
 impl<T: ?Sized + fmt::Debug> fmt::Debug for LockGuard<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.value.fmt(f)
+    }
+}
+
+/// As [`LockGuard`], with a share in its lock: see [`Lock::lock_owned`]. It borrows the value for each look, because a
+/// reference into what it owns itself is what Rust has no safe word for.
+///
+/// ```
+/// use std::rc::Rc;
+/// use velodrome::sync::{Lock, OwnedLockGuard};
+///
+/// /// Keeps everybody else out for as long as it lives.
+/// struct Session(OwnedLockGuard<Vec<u8>>);
+///
+/// velodrome::run(async {
+///     let lock = Rc::new(Lock::new(Vec::new()));
+///     let mut session = Session(Rc::clone(&lock).lock_owned().await);
+///     session.0.get_mut().push(7);
+///     assert_eq!(*session.0.get(), [7]);
+///     assert!(lock.try_lock().is_none());
+/// })?;
+/// # std::io::Result::Ok(())
+/// ```
+#[must_use = "a lock whose guard is dropped at once keeps nobody out"]
+pub struct OwnedLockGuard<T: ?Sized>(Rc<Lock<T>>);
+
+impl<T: ?Sized> OwnedLockGuard<T> {
+    /// The value.
+    ///
+    /// ```
+    /// # use std::rc::Rc;
+    /// # velodrome::run(async {
+    /// let guard = Rc::new(velodrome::sync::Lock::new(7)).lock_owned().await;
+    /// assert_eq!(*guard.get(), 7);
+    /// # })?;
+    /// # std::io::Result::Ok(())
+    /// ```
+    #[must_use]
+    pub fn get(&self) -> Ref<'_, T> {
+        self.0.value.borrow()
+    }
+
+    /// The value, to be changed.
+    ///
+    /// ```
+    /// # use std::rc::Rc;
+    /// # velodrome::run(async {
+    /// let mut guard = Rc::new(velodrome::sync::Lock::new(7)).lock_owned().await;
+    /// *guard.get_mut() = 8;
+    /// assert_eq!(*guard.get(), 8);
+    /// # })?;
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn get_mut(&mut self) -> RefMut<'_, T> {
+        self.0.value.borrow_mut()
+    }
+}
+
+impl<T: ?Sized> Drop for OwnedLockGuard<T> {
+    fn drop(&mut self) {
+        // It cannot be released too often: this has the one permit.
+        let _ = self.0.gate.release();
+    }
+}
+
+impl<T: ?Sized + fmt::Debug> fmt::Debug for OwnedLockGuard<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().fmt(f)
     }
 }

@@ -32,7 +32,7 @@ pub use barrier::{Barrier, BarrierWait};
 pub use closed::Closed;
 pub use condition::Condition;
 pub use event::{Event, EventWait};
-pub use lock::{Lock, LockGuard};
+pub use lock::{Lock, LockGuard, OwnedLockGuard};
 pub use queue::{Get, GetError, LifoQueue, PriorityQueue, Put, PutError, Queue};
 pub use semaphore::{Acquire, OwnedPermit, Permit, ReleasedTooOften, Semaphore};
 pub use shelf::{Fifo, Lifo, Priority, Shelf};

@@ -6,6 +6,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use super::closed::Closed;
 use crate::atomics::{Mutex, MutexGuard, PoisonError};
 
 /// A channel whose senders may be on any thread: asyncio's `loop.call_soon_threadsafe(queue.put_nowait, item)`.
@@ -169,13 +170,22 @@ impl<T> Receiver<T> {
     /// The next item, if there is one now.
     ///
     /// ```
+    /// use velodrome::sync::mpsc::TryReceiveError;
+    ///
     /// let (sender, mut receiver) = velodrome::sync::mpsc::channel();
-    /// assert_eq!(receiver.try_receive(), None);
+    /// assert_eq!(receiver.try_receive(), Err(TryReceiveError::Empty));
     /// sender.send(7).unwrap();
-    /// assert_eq!(receiver.try_receive(), Some(7));
+    /// drop(sender);
+    /// assert_eq!(receiver.try_receive(), Ok(7));
+    /// assert_eq!(receiver.try_receive(), Err(TryReceiveError::Closed));
     /// ```
-    pub fn try_receive(&mut self) -> Option<T> {
-        self.0.lock().items.pop_front()
+    ///
+    /// # Errors
+    /// Whether one may come still.
+    pub fn try_receive(&mut self) -> Result<T, TryReceiveError> {
+        let mut state = self.0.lock();
+        let none = if state.senders == 0 { TryReceiveError::Closed } else { TryReceiveError::Empty };
+        state.items.pop_front().ok_or(none)
     }
 
     fn poll(&self, cx: &Context<'_>) -> Poll<Option<T>> {
@@ -208,6 +218,37 @@ impl<T> fmt::Debug for Receiver<T> {
         f.debug_struct("Receiver").field("items", &self.0.lock().items.len()).finish()
     }
 }
+
+/// Why [`Receiver::try_receive`] has no item.
+///
+/// ```
+/// use velodrome::sync::mpsc::{self, TryReceiveError};
+///
+/// let (sender, mut receiver) = mpsc::channel::<u8>();
+/// match receiver.try_receive() {
+///     Ok(item) => println!("{item}"),
+///     Err(TryReceiveError::Empty) => println!("look again later"),
+///     Err(TryReceiveError::Closed) => println!("that was all"),
+/// }
+/// ```
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum TryReceiveError {
+    /// There is none now.
+    Empty,
+    /// There is none, and every sender was dropped.
+    Closed,
+}
+
+impl fmt::Display for TryReceiveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("the channel is empty"),
+            Self::Closed => Closed.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for TryReceiveError {}
 
 #[cfg(test)]
 #[cfg(loom)]

@@ -33,7 +33,7 @@ use super::line::{Line, Place};
 /// # std::io::Result::Ok(())
 /// ```
 pub struct Semaphore {
-    /// Permits that nobody has. While there is one, nobody waits.
+    /// Permits that nobody has. Nobody waits for fewer than there are.
     free: Cell<usize>,
     bound: usize,
     line: Line,
@@ -83,7 +83,26 @@ impl Semaphore {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn acquire(&self) -> Acquire<'_> {
-        Acquire { semaphore: self, place: Place::default() }
+        self.acquire_many(1)
+    }
+
+    /// Wait for `permits` at once, for work that counts for several: all of them, or none. Who waits for many is overtaken by
+    /// nobody who waits for few; for more than there ever are it waits for ever.
+    ///
+    /// **Cancel safety**: as [`acquire`](Self::acquire).
+    ///
+    /// ```
+    /// velodrome::run(async {
+    ///     let megabytes = velodrome::sync::Semaphore::new(100);
+    ///     let held = megabytes.acquire_many(70).await;
+    ///     assert_eq!(megabytes.available(), 30);
+    ///     drop(held);
+    ///     assert_eq!(megabytes.available(), 100);
+    /// })?;
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn acquire_many(&self, permits: u32) -> Acquire<'_> {
+        Acquire { semaphore: self, wanted: permits, place: Place::default() }
     }
 
     /// As [`acquire`](Self::acquire), for a permit that goes on living somewhere else: in a task, in a connection.
@@ -104,7 +123,20 @@ impl Semaphore {
     /// ```
     pub async fn acquire_owned(self: Rc<Self>) -> OwnedPermit {
         self.acquire().await.forget();
-        OwnedPermit(self)
+        OwnedPermit(Some(self))
+    }
+
+    /// A permit that goes on living somewhere else, if there is one now.
+    ///
+    /// ```
+    /// # use std::rc::Rc;
+    /// let semaphore = Rc::new(velodrome::sync::Semaphore::new(1));
+    /// let permit = Rc::clone(&semaphore).try_acquire_owned();
+    /// assert!(permit.is_some() && semaphore.try_acquire().is_none());
+    /// ```
+    #[must_use]
+    pub fn try_acquire_owned(self: Rc<Self>) -> Option<OwnedPermit> {
+        self.take(1).then(|| OwnedPermit(Some(self)))
     }
 
     /// A permit, if there is one now.
@@ -116,7 +148,7 @@ impl Semaphore {
     #[must_use]
     pub fn try_acquire(&self) -> Option<Permit<'_>> {
         // Not `then_some`: a permit that is made in vain would give back what nobody took.
-        self.take().then(|| Permit(self))
+        self.take(1).then(|| Permit { semaphore: self, count: 1 })
     }
 
     /// Add a permit: for one that was [forgotten](Permit::forget), or to begin with.
@@ -134,7 +166,7 @@ impl Semaphore {
         if self.free.get() >= self.bound {
             return Err(ReleasedTooOften);
         }
-        self.give_back();
+        self.give_back(1);
         Ok(())
     }
 
@@ -148,15 +180,26 @@ impl Semaphore {
         self.free.get()
     }
 
-    fn take(&self) -> bool {
-        let free = self.free.get();
-        self.free.set(free.saturating_sub(1));
-        free > 0
+    fn take(&self, wanted: u32) -> bool {
+        let left = self.free.get().checked_sub(wanted as usize);
+        // Where permits are left over though somebody waits, it is for more than these.
+        let taken = left.filter(|_| self.line.is_empty());
+        taken.inspect(|&left| self.free.set(left)).is_some()
     }
 
-    fn give_back(&self) {
-        if !self.line.serve_first() {
-            self.free.set(self.free.get().saturating_add(1));
+    fn give_back(&self, count: u32) {
+        self.free.set(self.free.get().saturating_add(count as usize));
+        self.serve();
+    }
+
+    /// Let in whoever is first, as long as there are permits enough.
+    fn serve(&self) {
+        while let Some(wanted) = self.line.first_wants()
+            && let Some(left) = self.free.get().checked_sub(wanted as usize)
+        {
+            // Before it is woken: whoever that is may come straight back here.
+            self.free.set(left);
+            self.line.serve_first();
         }
     }
 }
@@ -179,6 +222,7 @@ impl fmt::Debug for Semaphore {
 #[must_use = "a future does nothing until it is awaited"]
 pub struct Acquire<'a> {
     semaphore: &'a Semaphore,
+    wanted: u32,
     place: Place,
 }
 
@@ -186,23 +230,30 @@ impl<'a> Future for Acquire<'a> {
     type Output = Permit<'a>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Permit<'a>> {
-        let semaphore = self.semaphore;
-        if !self.place.is_taken() && semaphore.take() {
-            return Poll::Ready(Permit(semaphore));
+        let (semaphore, wanted) = (self.semaphore, self.wanted);
+        let permit = || Permit { semaphore, count: wanted };
+        if !self.place.is_taken() && semaphore.take(wanted) {
+            return Poll::Ready(permit());
         }
-        self.place.poll(&semaphore.line, cx).map(|()| Permit(semaphore))
+        self.place.poll_for(wanted, &semaphore.line, cx).map(|()| permit())
     }
 }
 
 impl Drop for Acquire<'_> {
     fn drop(&mut self) {
+        if !self.place.is_taken() {
+            return;
+        }
         if self.place.give_up(&self.semaphore.line) {
-            self.semaphore.give_back();
+            self.semaphore.give_back(self.wanted);
+        } else {
+            // Those behind may wait for less.
+            self.semaphore.serve();
         }
     }
 }
 
-/// One of a [`Semaphore`]'s permits. It gives itself back when it is dropped.
+/// One of a [`Semaphore`]'s permits, or several. They give themselves back when this is dropped.
 ///
 /// ```
 /// let semaphore = velodrome::sync::Semaphore::new(1);
@@ -213,7 +264,10 @@ impl Drop for Acquire<'_> {
 /// ```
 #[derive(Debug)]
 #[must_use = "a permit that is dropped at once keeps nobody out"]
-pub struct Permit<'a>(&'a Semaphore);
+pub struct Permit<'a> {
+    semaphore: &'a Semaphore,
+    count: u32,
+}
 
 impl Permit<'_> {
     /// Keep the permit for good, or until somebody calls [`Semaphore::release`].
@@ -230,7 +284,7 @@ impl Permit<'_> {
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        self.0.give_back();
+        self.semaphore.give_back(self.count);
     }
 }
 
@@ -251,11 +305,27 @@ impl Drop for Permit<'_> {
 /// ```
 #[derive(Debug)]
 #[must_use = "a permit that is dropped at once keeps nobody out"]
-pub struct OwnedPermit(Rc<Semaphore>);
+pub struct OwnedPermit(Option<Rc<Semaphore>>);
+
+impl OwnedPermit {
+    /// Keep the permit for good, or until somebody calls [`Semaphore::release`].
+    ///
+    /// ```
+    /// # use std::rc::Rc;
+    /// let semaphore = Rc::new(velodrome::sync::Semaphore::new(1));
+    /// Rc::clone(&semaphore).try_acquire_owned().unwrap().forget();
+    /// assert_eq!((semaphore.available(), Rc::strong_count(&semaphore)), (0, 1));
+    /// ```
+    pub fn forget(mut self) {
+        self.0 = None;
+    }
+}
 
 impl Drop for OwnedPermit {
     fn drop(&mut self) {
-        self.0.give_back();
+        if let Some(semaphore) = &self.0 {
+            semaphore.give_back(1);
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 
 use super::closed::Closed;
 use super::line::{Line, Place};
+use crate::waiting::Waiters;
 
 /// A value that one side changes and any number of receivers watch. A receiver sees the last value, and not
 /// necessarily each: for settings, states, a signal to stop.
@@ -37,6 +38,8 @@ pub fn channel<T>(value: T) -> (Sender<T>, Receiver<T>) {
         value: RefCell::new(Rc::new(value)),
         version: Cell::new(0),
         senders: Cell::new(1),
+        receivers: Cell::new(1),
+        gone: Waiters::default(),
         line: Line::default(),
     });
     (Sender(Rc::clone(&shared)), Receiver { shared, seen: 0 })
@@ -47,6 +50,9 @@ struct Shared<T> {
     value: RefCell<Rc<T>>,
     version: Cell<u64>,
     senders: Cell<usize>,
+    receivers: Cell<usize>,
+    /// Told that the last receiver was dropped.
+    gone: Waiters,
     line: Line,
 }
 
@@ -100,7 +106,76 @@ impl<T> Sender<T> {
     /// ```
     #[must_use]
     pub fn subscribe(&self) -> Receiver<T> {
-        Receiver { shared: Rc::clone(&self.0), seen: self.0.version.get() }
+        Receiver::new(&self.0, self.0.version.get())
+    }
+
+    /// Change the value as `modify` does, and wake who waits for that if it says that it did. It is given a copy, so who
+    /// looks meanwhile sees the last value.
+    ///
+    /// ```
+    /// let (sender, receiver) = velodrome::sync::watch::channel(1);
+    /// let raise_to = |level| {
+    ///     sender.send_if_modified(|value| {
+    ///         let higher = level > *value;
+    ///         *value = level.max(*value);
+    ///         higher
+    ///     })
+    /// };
+    /// assert!(!raise_to(1) && !receiver.has_changed());
+    /// assert!(raise_to(2) && receiver.has_changed());
+    /// ```
+    pub fn send_if_modified(&self, modify: impl FnOnce(&mut T) -> bool) -> bool
+    where
+        T: Clone,
+    {
+        let mut value = T::clone(&self.get());
+        let modified = modify(&mut value);
+        if modified {
+            self.send(value);
+        }
+        modified
+    }
+
+    /// How many receivers there are.
+    ///
+    /// ```
+    /// let (sender, receiver) = velodrome::sync::watch::channel(1);
+    /// let other = receiver.clone();
+    /// assert_eq!(sender.receiver_count(), 2);
+    /// ```
+    #[must_use]
+    pub fn receiver_count(&self) -> usize {
+        self.0.receivers.get()
+    }
+
+    /// Whether there is no receiver; one may [come](Self::subscribe) again.
+    ///
+    /// ```
+    /// let (sender, receiver) = velodrome::sync::watch::channel(1);
+    /// assert!(!sender.is_closed());
+    /// drop(receiver);
+    /// assert!(sender.is_closed());
+    /// ```
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.receiver_count() == 0
+    }
+
+    /// Wait until there is no receiver, to stop making what nobody looks at.
+    ///
+    /// **Cancel safety**: may be dropped at any time; nothing is consumed.
+    ///
+    /// ```
+    /// velodrome::run(async {
+    ///     let (sender, receiver) = velodrome::sync::watch::channel(1);
+    ///     velodrome::spawn(async move { drop(receiver) });
+    ///     sender.closed().await;
+    /// })?;
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub async fn closed(&self) {
+        let poll = || if self.is_closed() { Poll::Ready(()) } else { Poll::Pending };
+        self.0.gone.until(poll).await;
     }
 }
 
@@ -140,6 +215,11 @@ pub struct Receiver<T> {
 }
 
 impl<T> Receiver<T> {
+    fn new(shared: &Rc<Shared<T>>, seen: u64) -> Self {
+        shared.receivers.set(shared.receivers.get() + 1);
+        Self { shared: Rc::clone(shared), seen }
+    }
+
     /// The value as it is now. Does not count as having seen it.
     ///
     /// ```
@@ -183,11 +263,52 @@ impl<T> Receiver<T> {
     pub fn changed(&mut self) -> Changed<'_, T> {
         Changed { receiver: self, place: Place::default() }
     }
+
+    /// Wait for a value that `wanted` approves of; at once, if it is so now. What it was asked about counts as seen.
+    ///
+    /// **Cancel safety**: may be dropped at any time; values that were not wanted are seen then.
+    ///
+    /// ```
+    /// velodrome::run(async {
+    ///     let (sender, mut receiver) = velodrome::sync::watch::channel("starting");
+    ///     velodrome::spawn(async move {
+    ///         sender.send("almost");
+    ///         velodrome::yield_now().await;
+    ///         sender.send("running");
+    ///     });
+    ///     assert_eq!(*receiver.wait_for(|state| *state == "running").await.unwrap(), "running");
+    ///     assert!(receiver.wait_for(|state| *state == "starting").await.is_err());
+    /// })?;
+    /// # std::io::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Closed`], if it is not and there is no sender any more.
+    pub async fn wait_for(&mut self, mut wanted: impl FnMut(&T) -> bool) -> Result<Rc<T>, Closed> {
+        loop {
+            let value = self.get();
+            self.seen = self.shared.version.get();
+            if wanted(&value) {
+                return Ok(value);
+            }
+            drop(value);
+            self.changed().await?;
+        }
+    }
 }
 
 impl<T> Clone for Receiver<T> {
     fn clone(&self) -> Self {
-        Self { shared: Rc::clone(&self.shared), seen: self.seen }
+        Self::new(&self.shared, self.seen)
+    }
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        self.shared.receivers.set(self.shared.receivers.get() - 1);
+        if self.shared.receivers.get() == 0 {
+            self.shared.gone.wake();
+        }
     }
 }
 

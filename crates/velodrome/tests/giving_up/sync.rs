@@ -301,3 +301,63 @@ fn a_change_is_unseen_until_it_was_told() {
         assert!(receiver.changed().await.is_err(), "seen once");
     });
 }
+
+/// `Semaphore::acquire_many`
+#[test]
+fn many_permits_go_to_those_behind() {
+    give_up(async |chance| {
+        let semaphore = Rc::new(Semaphore::new(1));
+        let (given, theirs) = (Rc::clone(&semaphore), Rc::clone(&semaphore));
+        soon(move || given.release().unwrap());
+        let other = spawn(async move {
+            yield_now().await;
+            drop(theirs.acquire().await);
+        });
+        drop(chance.take(semaphore.acquire_many(2)).await);
+        other.await.unwrap();
+        settle().await;
+        assert_eq!(semaphore.available(), 2);
+    });
+}
+
+/// `Lock::lock_owned`
+#[test]
+fn a_lock_of_ones_own_goes_to_the_next() {
+    give_up(async |chance| {
+        let lock = Rc::new(Lock::new(()));
+        let (held, theirs) = (Rc::clone(&lock).lock_owned().await, Rc::clone(&lock));
+        soon(move || drop(held));
+        let other = spawn(async move {
+            yield_now().await;
+            drop(theirs.lock_owned().await);
+        });
+        drop(chance.take(Rc::clone(&lock).lock_owned()).await);
+        other.await.unwrap();
+        assert!(!lock.is_locked() && Rc::strong_count(&lock) == 1);
+    });
+}
+
+/// `watch::Receiver::wait_for`
+#[test]
+fn a_value_that_was_wanted_is_there_for_who_asks_again() {
+    give_up(async |chance| {
+        let (sender, mut receiver) = watch::channel(1);
+        let keep = sender.clone();
+        soon(move || drop(sender.send(2)));
+        chance.take(receiver.wait_for(|&value| value == 2)).await;
+        assert_eq!(*receiver.wait_for(|&value| value == 2).await.unwrap(), 2);
+        drop(keep);
+    });
+}
+
+/// `watch::Sender::closed`
+#[test]
+fn the_end_of_all_receivers_is_there_for_who_asks_again() {
+    give_up(async |chance| {
+        let (sender, receiver) = watch::channel(1);
+        soon(move || drop(receiver));
+        chance.take(sender.closed()).await;
+        sender.closed().await;
+        assert!(sender.is_closed());
+    });
+}
