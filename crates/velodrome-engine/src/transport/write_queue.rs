@@ -20,7 +20,7 @@ pub const MAX_SLICES: usize = 64;
 const FEW_SLICES: usize = 4;
 
 /// Small writes are joined up to this many bytes: a page, so that joining copies less than a system call costs.
-const JOINED: usize = 4096;
+pub(super) const JOINED: usize = 4096;
 
 /// Bytes of one write.
 pub enum Chunk {

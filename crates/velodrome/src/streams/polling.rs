@@ -64,6 +64,7 @@ impl StreamWriter {
     }
 
     /// Whether several slices are better than one: a layer of encryption has to copy them all the same.
+    #[allow(dead_code, reason = "the traits of futures-io do not ask")]
     pub(crate) fn is_write_vectored(&self) -> bool {
         self.0.plain().is_some()
     }

@@ -114,7 +114,7 @@ impl<T> Sender<T> {
     ///
     /// ```
     /// let (sender, receiver) = velodrome::sync::watch::channel(1);
-    /// let raise_to = |level| {
+    /// let raise_to = |level: i32| {
     ///     sender.send_if_modified(|value| {
     ///         let higher = level > *value;
     ///         *value = level.max(*value);

@@ -7,7 +7,7 @@ use std::io;
 
 use crate::task::error::TaskError;
 
-/// One thing that failed in a [`task_group`].
+/// One thing that failed in a [`task_group`](crate::task_group()).
 ///
 /// ```
 /// use velodrome::{Failure, task_group};
@@ -38,8 +38,9 @@ impl<E: fmt::Display> fmt::Display for Failure<E> {
     }
 }
 
-/// Everything that failed in a [`task_group`], first to last: asyncio's `ExceptionGroup`. There is at least one. There are
-/// seldom more: who is cancelled is dropped, and has no say any more; what can fail then is a destructor, by a panic.
+/// Everything that failed in a [`task_group`](crate::task_group()), first to last: asyncio's `ExceptionGroup`. There is at
+/// least one. There are seldom more: who is cancelled is dropped, and has no say any more; what can fail then is a destructor,
+/// by a panic.
 ///
 /// ```
 /// use velodrome::{Failure, task_group};

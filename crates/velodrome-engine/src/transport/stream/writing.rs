@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::{FLUSH, GATHER, Refused, Stream};
 use crate::ready::Runnable;
 use crate::transport::flow_control::LimitsError;
-use crate::transport::write_queue::Chunk;
+use crate::transport::write_queue::{Chunk, JOINED};
 
 impl Stream {
     /// Whether the protocol was told to pause writing.
@@ -75,15 +75,18 @@ impl Stream {
         Ok(())
     }
 
-    /// Send `slices` by one system call, or queue what the kernel does not take of them, which is copied.
+    /// Send `slices` by one system call, or queue what the kernel does not take of them, which is copied. So are those that
+    /// are small together: with hyper an answer of 16 bytes and its head took 5.55 us so, and 6.02 by a gathered send; one
+    /// of 100 KB took 16.9, and 19.2 when hyper copied it.
     ///
     /// # Errors
     /// As [`Self::write`].
     pub fn write_vectored(self: &Rc<Self>, slices: &[IoSlice<'_>]) -> Result<(), Refused> {
         self.admit()?;
         let size = slices.iter().map(|slice| slice.len()).sum();
-        if size == 0 {
-            return Ok(());
+        if size <= JOINED {
+            let joined = joined(slices, size);
+            return self.write(&joined, || Chunk::Owned(joined.clone()));
         }
         self.writes.count(self.hub.turn());
         let mut sent = 0;
@@ -321,6 +324,12 @@ impl Stream {
             protocol.resume_writing();
         }
     }
+}
+
+fn joined(slices: &[IoSlice<'_>], size: usize) -> Vec<u8> {
+    let mut joined = Vec::with_capacity(size);
+    slices.iter().for_each(|slice| joined.extend_from_slice(slice));
+    joined
 }
 
 /// A socket that would block took nothing.

@@ -73,39 +73,67 @@ fn slices(stream: &Rc<Stream>, pieces: &[&str]) {
     stream.write_vectored(&slices).unwrap();
 }
 
+/// As they are, and more than are joined to one.
+const SCALES: [usize; 2] = [1, 2000];
+
 #[test]
-fn slices_leave_by_one_call_and_what_is_not_taken_is_kept() {
+fn slices_leave_by_one_call() {
+    for (head, body) in SCALES.map(|scale| ("head ".repeat(scale), "body ".repeat(scale))) {
+        let world = World::new();
+        let (stream, _told) = Recorder::over(&world, FD);
+        slices(&stream, &[&head, "", &body]);
+        assert_eq!((world.script.take_sends(FD), sent(&world)), (1, head + &body));
+        slices(&stream, &["", ""]);
+        assert_eq!(world.script.take_sends(FD), 0);
+        stream.abort(None);
+        assert_eq!(stream.write_vectored(&[IoSlice::new(body.as_bytes())]), Err(Refused::Lost(1)));
+    }
+}
+
+#[test]
+fn what_is_not_taken_of_slices_is_kept() {
     let world = World::new();
     let (stream, _told) = Recorder::over(&world, FD);
-    slices(&stream, &["head ", "", "body "]);
-    assert_eq!((world.script.take_sends(FD), sent(&world)), (1, "head body ".into()));
-    slices(&stream, &["", ""]);
-    assert_eq!(world.script.take_sends(FD), 0);
-    for room in 0..=10 {
-        world.script.set_room(FD, room);
-        slices(&stream, &["head ", "body "]);
-        assert_eq!(stream.buffered(), 10 - room);
-        slices(&stream, &["more"]);
-        world.script.set_room(FD, 100);
-        world.settle();
-        assert_eq!(sent(&world), "head body more", "with room for {room}");
+    for scale in SCALES {
+        let (head, body) = ("head ".repeat(scale), "body ".repeat(scale));
+        for room in (0..=10).map(|tenths| tenths * scale) {
+            world.script.set_room(FD, room);
+            slices(&stream, &[&head, &body]);
+            assert_eq!(stream.buffered(), 10 * scale - room);
+            slices(&stream, &["more", &body]);
+            world.script.set_room(FD, usize::MAX);
+            world.settle();
+            assert_eq!(sent(&world), format!("{head}{body}more{body}"), "with room for {room}");
+        }
     }
-    stream.abort(None);
-    assert_eq!(stream.write_vectored(&[IoSlice::new(b"late")]), Err(Refused::Lost(1)));
+}
+
+#[test]
+fn slices_of_a_socket_that_failed_lose_it() {
+    for scale in SCALES {
+        let world = World::new();
+        let (stream, told) = Recorder::over(&world, FD);
+        world.script.fail(FD, 32);
+        slices(&stream, &[&"head ".repeat(scale), "body"]);
+        world.settle();
+        assert!(stream.is_closed() && told.log.take().iter().any(|line| line.starts_with("lost")));
+    }
 }
 
 #[test]
 fn slices_are_gathered_as_other_writes() {
-    let world = World::new();
-    let (stream, _told) = Recorder::over(&world, FD);
-    for expected in [2, 1, 1] {
-        let stream = Rc::clone(&stream);
-        world.soon(move || {
-            slices(&stream, &["he", "ad "]);
-            write(&stream, b"body ");
-        });
-        world.turn();
-        assert_eq!((world.script.take_sends(FD), sent(&world)), (expected, "head body ".into()));
+    for scale in SCALES {
+        let (head, world) = ("head ".repeat(scale), World::new());
+        let (stream, _told) = Recorder::over(&world, FD);
+        for expected in [2, 1, 1] {
+            let (stream, begin) = (Rc::clone(&stream), head.clone());
+            world.soon(move || {
+                slices(&stream, &["the ", &begin]);
+                write(&stream, b"body ");
+            });
+            world.turn();
+            assert_eq!((world.script.take_sends(FD), sent(&world)), (expected, format!("the {head}body ")));
+        }
     }
 }
 
