@@ -286,7 +286,7 @@ impl ListenOptions {
     }
 
     /// Give each connection to `handler`, in a task of its own.
-    fn serve<H, F, K>(&self, handler: H) -> Rc<Serve>
+    pub(crate) fn serve<H, F, K>(&self, handler: H) -> Rc<Serve>
     where
         H: Fn(StreamReader, StreamWriter) -> F + 'static,
         F: Future<Output: Outcome<K>> + 'static,

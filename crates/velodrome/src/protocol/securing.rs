@@ -18,7 +18,9 @@ use super::kinds::AnyProtocol;
 use super::transport::Transport;
 use crate::advice;
 use crate::clients::Client;
+use crate::existing;
 use crate::local::{self, Local};
+use crate::net::door::Serve;
 use crate::net::options::{ConnectOptions, ListenOptions};
 use crate::net::server::Server;
 use crate::net::streams::conclude;
@@ -54,6 +56,39 @@ pub async fn create_tls_connection<P: AnyProtocol<K>, K: 'static>(
     config: Arc<ClientConfig>,
 ) -> io::Result<(Transport, ProtocolRef<P>)> {
     ConnectOptions::new().create_tls_connection(factory, host, port, config).await
+}
+
+/// Speak TLS over a stream socket that is connected already, and tell the protocol that `factory` makes once hands are
+/// shaken: asyncio's `create_connection(Factory, sock=…, ssl=context, server_hostname=…)`. The server must prove to be
+/// `server_name`. Reader and writer over a socket are had by [`open_socket`](crate::open_socket) and
+/// [`start_tls`](crate::StreamWriter::start_tls).
+///
+/// **Cancel safety**: may be dropped at any time; the socket is closed then.
+///
+/// ```no_run
+/// # use std::{io, sync::Arc};
+/// # use velodrome::tls::{create_tls_connection_on, rustls};
+/// # struct Print;
+/// # impl velodrome::Protocol for Print { fn data_received(&mut self, _: &[u8]) {} }
+/// # fn config() -> Arc<rustls::ClientConfig> { todo!() }
+/// # velodrome::run(async {
+/// let socket = std::net::TcpStream::connect("example.org:443")?;
+/// let (transport, _print) = create_tls_connection_on(|| Print, socket, "example.org", config()).await?;
+/// # io::Result::Ok(()) })??;
+/// # io::Result::Ok(())
+/// ```
+///
+/// # Errors
+/// As [`open_socket`](crate::open_socket) and [`StreamWriter::start_tls`](crate::StreamWriter::start_tls).
+pub async fn create_tls_connection_on<P: AnyProtocol<K>, K: 'static>(
+    factory: impl FnOnce() -> P,
+    socket: impl Into<OwnedFd>,
+    server_name: &str,
+    config: Arc<ClientConfig>,
+) -> io::Result<(Transport, ProtocolRef<P>)> {
+    let (local, tls) = (local::require("create_tls_connection_on")?, Tls::client(config, server_name)?);
+    let (socket, peer) = existing::connection(socket.into())?;
+    made(&local, factory(), socket, peer, tls).await
 }
 
 /// Listen on `host` and `port` by TLS over TCP, and let `factory` make a protocol for each connection, which is told of it
@@ -132,10 +167,7 @@ impl ConnectOptions {
     ) -> io::Result<(Transport, ProtocolRef<P>)> {
         let (local, tls) = (local::require("create_tls_connection")?, Tls::client(config, host)?);
         let (socket, peer) = self.connect(&local, host, port).await?;
-        let Opened { channel, wire, host } = open_secured(&local, factory(), socket, peer, None, tls)?;
-        shake(&channel).await?;
-        poll_fn(|cx| host.poll_made(cx)).await;
-        Ok((host.transport(wire), ProtocolRef::new(host)))
+        made(&local, factory(), socket, peer, tls).await
     }
 }
 
@@ -165,15 +197,67 @@ impl ListenOptions {
         port: u16,
         config: Arc<ServerConfig>,
     ) -> io::Result<Server> {
-        let (local, tls) = (local::require("create_tls_server")?, Tls::server(config));
-        let serve = move |local: &Rc<Local>, socket, peer: Peer, client| {
-            let protocol = call_factory(&factory)?;
-            let opened = open_secured(local, protocol, socket, peer.clone(), Some(client), tls.clone())?;
-            drop(spawn(async move { conclude(shake(&opened.channel).await.map(drop), &peer) }));
-            Ok(())
-        };
-        self.listen(&local, host, port, Rc::new(serve)).await
+        let local = local::require("create_tls_server")?;
+        self.listen(&local, host, port, serve(factory, config)).await
     }
+
+    /// As [`create_tls_server`](crate::tls::create_tls_server) with these choices, on a socket that is bound already, or
+    /// listens: asyncio's `create_server(Factory, sock=…, ssl=context)`. All else is as for
+    /// [`start_server_on`](Self::start_server_on). Feature `tls`.
+    ///
+    /// **Cancel safety**: may be dropped at any time; nobody listens then.
+    ///
+    /// ```no_run
+    /// # use std::{io, sync::Arc};
+    /// # struct Silent;
+    /// # impl velodrome::Protocol for Silent { fn data_received(&mut self, _: &[u8]) {} }
+    /// # fn config() -> Arc<velodrome::tls::rustls::ServerConfig> { todo!() }
+    /// # velodrome::run(async {
+    /// let (options, socket) = (velodrome::ListenOptions::new(), std::net::TcpListener::bind("0.0.0.0:443")?);
+    /// let server = options.create_tls_server_on(|| Silent, socket, config()).await?;
+    /// # io::Result::Ok(()) })??;
+    /// # io::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn create_tls_server_on<P: AnyProtocol<K>, K: 'static>(
+        &self,
+        factory: impl Fn() -> P + 'static,
+        socket: impl Into<OwnedFd>,
+        config: Arc<ServerConfig>,
+    ) -> io::Result<Server> {
+        // Nothing is awaited today; asyncio's is a coroutine, and so are its sisters.
+        let local = local::require("create_tls_server_on")?;
+        self.listen_to(&local, socket.into(), serve(factory, config))
+    }
+}
+
+fn serve<P: AnyProtocol<K>, K: 'static>(
+    factory: impl Fn() -> P + 'static,
+    config: Arc<ServerConfig>,
+) -> Rc<Serve> {
+    let tls = Tls::server(config);
+    Rc::new(move |local: &Rc<Local>, socket, peer: Peer, client| {
+        let protocol = call_factory(&factory)?;
+        let opened = open_secured(local, protocol, socket, peer.clone(), Some(client), tls.clone())?;
+        drop(spawn(async move { conclude(shake(&opened.channel).await.map(drop), &peer) }));
+        Ok(())
+    })
+}
+
+/// The connection of a client, once hands are shaken and its protocol knows.
+async fn made<P: AnyProtocol<K>, K: 'static>(
+    local: &Rc<Local>,
+    protocol: P,
+    socket: OwnedFd,
+    peer: Peer,
+    tls: Tls,
+) -> io::Result<(Transport, ProtocolRef<P>)> {
+    let Opened { channel, wire, host } = open_secured(local, protocol, socket, peer, None, tls)?;
+    shake(&channel).await?;
+    poll_fn(|cx| host.poll_made(cx)).await;
+    Ok((host.transport(wire), ProtocolRef::new(host)))
 }
 
 impl Transport {

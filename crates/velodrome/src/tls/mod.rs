@@ -15,4 +15,4 @@ pub use ::rustls;
 
 pub use self::handshake::{Handshake, Tls};
 pub use self::streams::{open_tls_connection, start_tls_server};
-pub use crate::protocol::securing::{create_tls_connection, create_tls_server};
+pub use crate::protocol::securing::{create_tls_connection, create_tls_connection_on, create_tls_server};

@@ -2,6 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,8 @@ use velodrome_engine::transport::Protocol;
 use super::handshake::{Handshake, Tls};
 use super::layer::Layer;
 use crate::channel::Channel;
+use crate::local;
+use crate::net::door::Serve;
 use crate::net::options::{ConnectOptions, ListenOptions};
 use crate::net::server::Server;
 use crate::net::streams::Outcome;
@@ -159,8 +162,51 @@ impl ListenOptions {
         H: Fn(StreamReader, StreamWriter) -> F + 'static,
         F: Future<Output: Outcome<K>> + 'static,
     {
+        let local = local::require("start_tls_server")?;
+        self.listen(&local, host, port, self.serve_secured(handler, config)).await
+    }
+
+    /// As [`start_tls_server`] with these choices, on a socket that is bound already, or listens: asyncio's
+    /// `start_server(handler, sock=…, ssl=context)`. All else is as for [`start_server_on`](Self::start_server_on). Feature
+    /// `tls`.
+    ///
+    /// **Cancel safety**: may be dropped at any time; nobody listens then.
+    ///
+    /// ```no_run
+    /// # use std::{io, sync::Arc};
+    /// # fn config() -> Arc<velodrome::tls::rustls::ServerConfig> { todo!() }
+    /// # velodrome::run(async {
+    /// let (options, socket) = (velodrome::ListenOptions::new(), std::net::TcpListener::bind("0.0.0.0:443")?);
+    /// let server = options.start_tls_server_on(|_, _| async {}, socket, config()).await?;
+    /// # io::Result::Ok(()) })??;
+    /// # io::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn start_tls_server_on<H, F, K>(
+        &self,
+        handler: H,
+        socket: impl Into<OwnedFd>,
+        config: Arc<ServerConfig>,
+    ) -> io::Result<Server>
+    where
+        H: Fn(StreamReader, StreamWriter) -> F + 'static,
+        F: Future<Output: Outcome<K>> + 'static,
+    {
+        // Nothing is awaited today; asyncio's is a coroutine, and so are its sisters.
+        let local = local::require("start_tls_server_on")?;
+        self.listen_to(&local, socket.into(), self.serve_secured(handler, config))
+    }
+
+    /// Give each connection to `handler` once hands are shaken.
+    fn serve_secured<H, F, K>(&self, handler: H, config: Arc<ServerConfig>) -> Rc<Serve>
+    where
+        H: Fn(StreamReader, StreamWriter) -> F + 'static,
+        F: Future<Output: Outcome<K>> + 'static,
+    {
         let (handler, tls) = (Rc::new(handler), Tls::server(config));
-        let secured = move |reader, writer: StreamWriter| {
+        self.serve(move |reader, writer: StreamWriter| {
             let (handler, tls) = (Rc::clone(&handler), tls.clone());
             async move {
                 writer.start_tls(tls).await?;
@@ -169,8 +215,7 @@ impl ListenOptions {
                     None => Ok(()),
                 }
             }
-        };
-        self.start_server(secured, host, port).await
+        })
     }
 }
 

@@ -1,15 +1,17 @@
 //! Handshakes: given up, the connection is aborted, and nothing stays open on either side.
 
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use velodrome::tls::{
-    Tls, create_tls_connection, create_tls_server, open_tls_connection, rustls, start_tls_server,
+    Tls, create_tls_connection, create_tls_connection_on, create_tls_server, open_tls_connection, rustls,
+    start_tls_server,
 };
 use velodrome::{ListenOptions, Server, create_connection, open_connection};
 
-use crate::chance::give_up;
+use crate::chance::{give_up, never_waits};
 use crate::net::{Silent, deserted, until_the_end};
 
 fn certificate() -> CertificateDer<'static> {
@@ -86,6 +88,32 @@ fn a_protocols_handshake() {
         let begun = chance.take(transport.start_tls(tls)).await;
         transport.close();
         assert!(begun.is_none_or(|shaken| shaken.is_ok()));
+        deserted(server).await;
+    });
+}
+
+/// `ListenOptions::start_tls_server_on`, `ListenOptions::create_tls_server_on`
+#[test]
+fn a_server_on_a_socket_in_the_making() {
+    let (listener, options) = (|| TcpListener::bind("127.0.0.1:0").unwrap(), ListenOptions::new());
+    never_waits(async |chance| {
+        drop(chance.take(options.start_tls_server_on(until_the_end, listener(), server_config())).await);
+    });
+    never_waits(async |chance| {
+        drop(chance.take(options.create_tls_server_on(|| Silent, listener(), server_config())).await);
+    });
+}
+
+/// `create_tls_connection_on`
+#[test]
+fn a_protocols_connection_over_a_socket_in_the_making() {
+    give_up(async |chance| {
+        let (server, port) = server().await;
+        let socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let making = create_tls_connection_on(|| Silent, socket, "localhost", client_config());
+        if let Some(made) = chance.take(making).await {
+            made.unwrap().0.close();
+        }
         deserted(server).await;
     });
 }

@@ -17,11 +17,12 @@ use std::time::Duration;
 use configs::{HOST, certificate, client_config, server_config};
 use support::{Log, kind, really, settle};
 use velodrome::tls::{
-    Tls, create_tls_connection, create_tls_server, open_tls_connection, rustls, start_tls_server,
+    Tls, create_tls_connection, create_tls_connection_on, create_tls_server, open_tls_connection, rustls,
+    start_tls_server,
 };
 use velodrome::{
-    Builder, ConnectOptions, Protocol, Server, StreamReader, StreamWriter, Transport, open_connection, spawn,
-    start_server, timeout, yield_now,
+    Builder, ConnectOptions, ListenOptions, Protocol, Server, StreamReader, StreamWriter, Transport,
+    open_connection, spawn, start_server, timeout, yield_now,
 };
 
 async fn echo(mut reader: StreamReader, writer: StreamWriter) -> io::Result<()> {
@@ -350,6 +351,30 @@ fn a_protocol_hears_of_its_connection_when_hands_are_shaken() {
         settle().await;
         assert_eq!(ours.take().last().map(String::as_str), Some("lost"));
         assert_eq!(theirs.take().last().map(String::as_str), Some("lost"));
+    });
+}
+
+#[test]
+fn sockets_that_are_there_speak_tls_too() {
+    really(async {
+        let (options, log) = (ListenOptions::new(), Log::default());
+        let listener = || std::net::TcpListener::bind((HOST, 0)).unwrap();
+        let streams = options.start_tls_server_on(echo, listener(), server_config()).await.unwrap();
+        let theirs = log.clone();
+        let factory = move || Tells(theirs.clone(), None);
+        let protocols = options.create_tls_server_on(factory, listener(), server_config()).await.unwrap();
+        for server in [&streams, &protocols] {
+            let socket = TcpStream::connect(server.local_addr().unwrap()).unwrap();
+            let ours = Log::default();
+            let tells = || Tells(ours.clone(), None);
+            let config = client_config(true);
+            let (transport, _) = create_tls_connection_on(tells, socket, "localhost", config).await.unwrap();
+            assert_eq!(ours.len(), 1, "its protocol knows");
+            transport.close();
+        }
+        while log.len() == 0 {
+            yield_now().await;
+        }
     });
 }
 
