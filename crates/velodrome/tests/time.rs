@@ -10,7 +10,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use support::{Flag, Log, imagine, really, settle, time_of, unreal, wait_until_dropped};
-use velodrome::{Elapsed, Instant, MissedTicks, interval, sleep, spawn, timeout, timeout_at};
+use velodrome::{
+    Elapsed, Instant, MissedTicks, interval, interval_at, sleep, spawn, timeout, timeout_at, timeout_scope,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -231,5 +233,62 @@ fn a_thousand_timers_are_late_by_a_millisecond_at_most_and_never_early() {
         let (begin, nap) = (Instant::now(), Duration::from_millis(2));
         sleep(nap).await;
         assert!(begin.elapsed() >= nap);
+    });
+}
+
+#[test]
+fn a_limit_is_moved_by_what_it_limits() {
+    let dropped = Flag::default();
+    let took = time_of(async {
+        let later = timeout_scope(SECOND, async |limit| {
+            let begin = Instant::now();
+            assert_eq!(limit.when(), Some(begin + SECOND));
+            limit.reschedule(Some(begin + SECOND * 5));
+            sleep(SECOND * 3).await;
+            limit.reschedule(None);
+            sleep(SECOND * 7).await;
+            7
+        });
+        assert_eq!(later.await.unwrap(), 7);
+    });
+    assert_eq!(took, SECOND * 10);
+    let took = time_of(async {
+        let sooner = timeout_scope(SECOND * 9, async |limit| {
+            sleep(SECOND).await;
+            limit.reschedule(Some(Instant::now() + SECOND));
+            wait_until_dropped(dropped.clone()).await;
+        });
+        assert_eq!(sooner.await.unwrap_err().after(), SECOND * 2);
+    });
+    assert!(dropped.is_set());
+    assert_eq!(took, SECOND * 2);
+    assert!(imagine(timeout_scope(SECOND, async |_| pending::<()>().await)).is_err());
+}
+
+#[test]
+fn ticks_begin_when_they_are_told_to() {
+    imagine(async {
+        let begin = Instant::now();
+        let mut ticks = interval_at(begin + SECOND * 5, SECOND);
+        assert_eq!([ticks.tick().await - begin, ticks.tick().await - begin], [SECOND * 5, SECOND * 6]);
+        assert!(timeout(SECOND / 2, poll_fn(|cx| ticks.poll_tick(cx))).await.is_err());
+        ticks.reset_at(begin + SECOND * 9);
+        assert_eq!([ticks.tick().await - begin, ticks.tick().await - begin], [SECOND * 9, SECOND * 10]);
+    });
+}
+
+#[test]
+fn instants_end_with_the_clocks_time_or_say_so() {
+    imagine(async {
+        let now = Instant::now();
+        let mut later = now + SECOND * 2;
+        later -= SECOND;
+        assert_eq!((later.duration_since(now), now.duration_since(later)), (SECOND, Duration::ZERO));
+        assert_eq!((later.checked_sub(SECOND), now.checked_sub(SECOND)), (Some(now), None));
+        assert_eq!(
+            (now.checked_add(SECOND), later.checked_add(Duration::from_nanos(u64::MAX))),
+            (Some(later), None)
+        );
+        assert_eq!((now.checked_add(Duration::MAX), later.checked_sub(Duration::MAX)), (None, None));
     });
 }

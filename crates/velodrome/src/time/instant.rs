@@ -1,7 +1,7 @@
 //! A point in time of the loop's clock.
 
 use std::fmt;
-use std::ops::{Add, AddAssign, Sub};
+use std::ops::{Add, AddAssign, Sub, SubAssign};
 use std::time::Duration;
 
 use velodrome_engine::clock::Clock;
@@ -49,6 +49,50 @@ impl Instant {
         Self::now() - *self
     }
 
+    /// How long after `earlier` it is; zero, if it is before. The same as `-`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use velodrome::Instant;
+    /// let (now, wait) = (Instant::now(), Duration::from_secs(9));
+    /// assert_eq!((now + wait).duration_since(now), wait);
+    /// assert_eq!(now.duration_since(now + wait), Duration::ZERO);
+    /// ```
+    #[must_use]
+    pub fn duration_since(&self, earlier: Self) -> Duration {
+        *self - earlier
+    }
+
+    /// So long after, unless that is beyond the clock's time, at whose end `+` stops.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use velodrome::Instant;
+    /// let now = Instant::now();
+    /// assert_eq!(now.checked_add(Duration::from_secs(1)), Some(now + Duration::from_secs(1)));
+    /// assert_eq!(now.checked_add(Duration::MAX), None);
+    /// ```
+    #[must_use]
+    pub fn checked_add(&self, duration: Duration) -> Option<Self> {
+        let nanos = u64::try_from(duration.as_nanos()).ok()?;
+        self.0.checked_add(nanos).map(Self)
+    }
+
+    /// So long before, unless that is before the clock's time, at whose beginning `-` stops.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use velodrome::Instant;
+    /// let now = Instant::now();
+    /// assert_eq!((now + Duration::from_secs(1)).checked_sub(Duration::from_secs(1)), Some(now));
+    /// assert_eq!(now.checked_sub(Duration::MAX), None);
+    /// ```
+    #[must_use]
+    pub fn checked_sub(&self, duration: Duration) -> Option<Self> {
+        let nanos = u64::try_from(duration.as_nanos()).ok()?;
+        self.0.checked_sub(nanos).map(Self)
+    }
+
     pub(crate) fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
@@ -79,6 +123,12 @@ impl Sub<Duration> for Instant {
 
     fn sub(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(nanos(duration)))
+    }
+}
+
+impl SubAssign<Duration> for Instant {
+    fn sub_assign(&mut self, duration: Duration) {
+        *self = *self - duration;
     }
 }
 

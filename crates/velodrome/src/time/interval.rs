@@ -28,7 +28,24 @@ pub fn interval(period: Duration) -> Interval {
     Interval { period, next: None, sleep: None, missed: MissedTicks::Burst }
 }
 
-/// What [`interval`] returns.
+/// Ticks, `period` apart, of which the first comes at `start`; otherwise as [`interval`].
+///
+/// ```
+/// use std::time::Duration;
+/// use velodrome::{Instant, interval_at};
+///
+/// velodrome::run(async {
+///     let start = Instant::now() + Duration::from_millis(2);
+///     let mut ticks = interval_at(start, Duration::from_secs(1));
+///     assert_eq!(ticks.tick().await, start);
+/// })?;
+/// # std::io::Result::Ok(())
+/// ```
+pub fn interval_at(start: Instant, period: Duration) -> Interval {
+    Interval { next: Some(start), ..interval(period) }
+}
+
+/// What [`interval`] and [`interval_at`] return.
 ///
 /// ```
 /// velodrome::run(async {
@@ -107,7 +124,24 @@ impl Interval {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn reset(&mut self) {
-        (self.next, self.sleep) = (Some(Instant::now() + self.period), None);
+        self.reset_at(Instant::now() + self.period);
+    }
+
+    /// Let the next tick come at `deadline`, and those behind it a period apart from there.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use velodrome::Instant;
+    /// velodrome::run(async {
+    ///     let mut ticks = velodrome::interval(Duration::from_secs(3600));
+    ///     let soon = Instant::now() + Duration::from_millis(1);
+    ///     ticks.reset_at(soon);
+    ///     assert_eq!(ticks.tick().await, soon);
+    /// })?;
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn reset_at(&mut self, deadline: Instant) {
+        (self.next, self.sleep) = (Some(deadline), None);
     }
 
     /// How far apart the ticks are.
@@ -121,7 +155,17 @@ impl Interval {
         self.period
     }
 
-    fn poll_tick(&mut self, cx: &mut Context<'_>) -> Poll<Instant> {
+    /// Wait for the next tick as [`tick`](Self::tick) does, by poll. Only the last task that polls is woken.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// velodrome::run(async {
+    ///     let mut ticks = velodrome::interval(Duration::from_millis(1));
+    ///     std::future::poll_fn(|cx| ticks.poll_tick(cx)).await;
+    /// })?;
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn poll_tick(&mut self, cx: &mut Context<'_>) -> Poll<Instant> {
         let due = *self.next.get_or_insert_with(Instant::now);
         let sleep = self.sleep.get_or_insert_with(|| sleep_until(due));
         if Pin::new(sleep).poll(cx).is_pending() {

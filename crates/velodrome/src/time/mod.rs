@@ -4,6 +4,7 @@ mod alarm;
 mod elsewhere;
 pub(crate) mod instant;
 pub(crate) mod interval;
+pub(crate) mod scope;
 
 use std::fmt;
 use std::future::{Future, poll_fn};

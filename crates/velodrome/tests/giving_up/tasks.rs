@@ -10,7 +10,7 @@ use std::time::Duration;
 use velodrome::sync::oneshot;
 use velodrome::{
     All, Handle, Instant, as_completed, gather, interval, join_all, shield, sleep, sleep_until, spawn,
-    spawn_blocking, task_group, timeout, timeout_at, to_thread, wait, yield_now,
+    spawn_blocking, task_group, timeout, timeout_at, timeout_scope, to_thread, wait, yield_now,
 };
 
 use crate::chance::give_up;
@@ -176,6 +176,20 @@ fn what_had_a_deadline_is_dropped_with_it() {
             pending::<()>().await;
         };
         chance.take(timeout_at(Instant::now() + SHORT, never)).await;
+        assert_eq!(Rc::strong_count(&ours), 1);
+    });
+}
+
+/// `timeout_scope`
+#[test]
+fn what_moves_its_time_out_is_dropped_with_it() {
+    give_up(async |chance| {
+        let (ours, theirs) = held();
+        let limited = timeout_scope(LONG, async |limit| {
+            limit.reschedule(Some(Instant::now() + LONG));
+            slowly(theirs).await
+        });
+        chance.take(limited).await;
         assert_eq!(Rc::strong_count(&ours), 1);
     });
 }
