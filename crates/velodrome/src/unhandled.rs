@@ -46,6 +46,27 @@ impl Unhandled {
     pub fn doing(&self) -> &str {
         &self.doing
     }
+
+    /// What befell it, to be looked into.
+    ///
+    /// ```
+    /// use std::io;
+    /// use velodrome::Builder;
+    ///
+    /// // Clients that vanish are no news.
+    /// let vanished = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionReset;
+    /// let builder = Builder::new().on_error(move |unhandled| {
+    ///     if !unhandled.error().downcast_ref().is_some_and(vanished) {
+    ///         eprintln!("{unhandled}");
+    ///     }
+    /// });
+    /// # builder.build()?;
+    /// # io::Result::Ok(())
+    /// ```
+    #[must_use]
+    pub fn error(&self) -> &(dyn Error + 'static) {
+        &*self.error
+    }
 }
 
 impl fmt::Display for Unhandled {
@@ -55,8 +76,9 @@ impl fmt::Display for Unhandled {
 }
 
 impl Error for Unhandled {
+    /// What is behind the [error](Self::error), whose own text this one's has told.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&*self.error)
+        self.error.source()
     }
 }
 

@@ -14,9 +14,10 @@ use std::process::Command;
 use support::{Log, pair, really};
 use velodrome::signals::{SIGKILL, SIGTERM, SIGUSR1, signal};
 use velodrome::{
-    AsyncFd, Builder, DatagramOptions, DatagramProtocol, LookupOptions, Outcome, Protocol, create_connection,
-    create_datagram_endpoint, create_subprocess, getaddrinfo, open_connection, open_read_pipe, open_socket,
-    open_unix_connection, open_write_pipe, spawn_blocking, start_server, start_unix_server,
+    AsyncFd, Builder, DatagramOptions, DatagramProtocol, LookupOptions, Outcome, Protocol, ReadError,
+    create_connection, create_datagram_endpoint, create_subprocess, getaddrinfo, open_connection,
+    open_read_pipe, open_socket, open_unix_connection, open_write_pipe, spawn_blocking, start_server,
+    start_unix_server,
 };
 
 /// That it failed in this way, in these words.
@@ -239,4 +240,49 @@ fn a_handler_may_return_any_error() {
     for error in errors {
         assert_eq!(error, ["the connection: no thanks"]);
     }
+}
+
+/// An error behind which there is another.
+#[derive(Debug)]
+struct Outer(io::Error);
+
+impl std::fmt::Display for Outer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("outer")
+    }
+}
+
+impl Error for Outer {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+/// An error, and what is behind it, as programs print them.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let texts: Vec<_> =
+        std::iter::successors(Some(error), |&error| error.source()).map(ToString::to_string).collect();
+    texts.join(": ")
+}
+
+#[test]
+fn a_chain_of_errors_tells_each_once() {
+    let outer = || io::Error::other(Outer(io::Error::other("inner")));
+    assert_eq!(chain(&ReadError::from(outer())), "outer: inner");
+    assert_eq!(chain(&ReadError::from(io::Error::other("alone"))), "alone");
+    let log = Log::default();
+    let seen = log.clone();
+    let told = move |error: &velodrome::Unhandled| {
+        assert!(error.error().downcast_ref::<io::Error>().is_some_and(|error| error.get_ref().is_some()));
+        seen.add(chain(error));
+    };
+    let served = Builder::new().on_error(told).build().unwrap().block_on(async {
+        let path = std::env::temp_dir().join(format!("velodrome-{}-chain", std::process::id()));
+        let fails = move |_, _| std::future::ready(Err::<(), _>(outer()));
+        let _server = start_unix_server(fails, &path).await?;
+        open_unix_connection(&path).await?.0.read(1).await?;
+        io::Result::Ok(())
+    });
+    served.unwrap().unwrap();
+    assert_eq!(log.take(), ["the connection: outer: inner"]);
 }

@@ -67,9 +67,10 @@ impl fmt::Display for ReadError {
 }
 
 impl std::error::Error for ReadError {
+    /// What is behind the connection's error, whose own text this one's has told.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Io(error) => Some(error),
+            Self::Io(error) => error.source(),
             _ => None,
         }
     }
