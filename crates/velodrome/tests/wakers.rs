@@ -99,3 +99,14 @@ fn who_stays_is_woken_all_the_same() {
         }
     });
 }
+
+/// They are part of what a connection's handler takes in memory.
+#[test]
+fn waits_for_a_writer_are_small() {
+    really(async {
+        let (_reader, writer, _theirs) = half();
+        let sizes =
+            (size_of_val(&writer.drain()), size_of_val(&writer.flush()), size_of_val(&writer.wait_closed()));
+        assert_eq!(sizes, (24, 24, 24));
+    });
+}

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -119,8 +120,9 @@ impl StreamWriter {
     /// # Errors
     /// What befell the connection; `ConnectionReset` if it is closed; `BrokenPipe` if something was written after
     /// [`write_eof`](Self::write_eof).
-    pub async fn drain(&self) -> io::Result<()> {
-        self.0.outbound.waiters.until(|| self.0.outbound.drained()).await
+    pub fn drain(&self) -> impl Future<Output = io::Result<()>> {
+        // Not an async function, whose future would be of 40 bytes, in the memory of every handler.
+        self.0.outbound.waiters.until(|| self.0.outbound.drained())
     }
 
     /// Wait until the kernel has taken all that was written; [`drain`](Self::drain) waits for less.
@@ -143,8 +145,8 @@ impl StreamWriter {
     ///
     /// # Errors
     /// As [`drain`](Self::drain).
-    pub async fn flush(&self) -> io::Result<()> {
-        self.0.outbound.waiters.until(|| self.0.flushed()).await
+    pub fn flush(&self) -> impl Future<Output = io::Result<()>> {
+        self.0.outbound.waiters.until(|| self.0.flushed())
     }
 
     /// Say that no more will be written; the peer reads the end of the stream after what was. Reading goes on.
@@ -249,8 +251,8 @@ impl StreamWriter {
     ///
     /// # Errors
     /// What befell the connection, if it was not closed by either side.
-    pub async fn wait_closed(&self) -> io::Result<()> {
-        self.0.outbound.waiters.until(|| self.0.outbound.closed()).await
+    pub fn wait_closed(&self) -> impl Future<Output = io::Result<()>> {
+        self.0.outbound.waiters.until(|| self.0.outbound.closed())
     }
 
     /// How many bytes that were written are kept, because the kernel has not taken them: asyncio's
