@@ -76,6 +76,24 @@ fn datagrams_come_and_go() {
 }
 
 #[test]
+fn an_empty_host_is_every_address() {
+    really(async {
+        let log = Log::default();
+        let anywhere = DatagramOptions::new().local_addr("", 0);
+        let (transport, _) = create_datagram_endpoint(|| Tells(log.clone(), None), &anywhere).await.unwrap();
+        let port = transport.local_addr().unwrap().port();
+        UdpSocket::bind((HOST, 0)).unwrap().send_to(b"hello", (HOST, port)).unwrap();
+        settle().await;
+        assert_eq!(log.take(), ["made", "hello"]);
+        let (connected, _) =
+            create_datagram_endpoint(|| Tells(log.clone(), None), &anywhere.remote_addr(HOST, port))
+                .await
+                .unwrap();
+        assert_eq!(connected.local_addr().unwrap().ip().to_string(), HOST);
+    });
+}
+
+#[test]
 fn two_endpoints_talk() {
     let (one, other) = (Log::default(), Log::default());
     really(async {

@@ -1,7 +1,7 @@
 //! Where a datagram socket of the internet is, and whom it talks to.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use velodrome_engine::sys::{self, Peer, SocketType};
@@ -35,7 +35,8 @@ impl DatagramOptions {
         Self::default()
     }
 
-    /// Receive at this address; port 0 is any that is free.
+    /// Receive at this address; port 0 is any that is free, and an empty host every address of this machine: of IPv6
+    /// only where it is to talk to one of that family.
     ///
     /// ```
     /// let options = velodrome::DatagramOptions::new().local_addr("127.0.0.1", 0);
@@ -81,7 +82,10 @@ impl DatagramOptions {
 
     /// A socket for the first pair of addresses that will do.
     pub(super) async fn open(&self, local: &Local) -> io::Result<OwnedFd> {
-        let here = addresses(local, self.local.as_ref()).await?;
+        let here = match &self.local {
+            Some((host, port)) if host.is_empty() => anywhere(*port),
+            named => addresses(local, named.as_ref()).await?,
+        };
         let there = addresses(local, self.remote.as_ref()).await?;
         let mut failure = no_address();
         for (here, there) in pairs(&here, &there) {
@@ -119,6 +123,10 @@ fn no_address() -> io::Error {
         io::ErrorKind::InvalidInput,
         "a datagram endpoint needs a local or a remote address, and both of one family",
     )
+}
+
+fn anywhere(port: u16) -> Vec<SocketAddr> {
+    vec![(Ipv4Addr::UNSPECIFIED, port).into(), (Ipv6Addr::UNSPECIFIED, port).into()]
 }
 
 async fn addresses(local: &Local, name: Option<&(String, u16)>) -> io::Result<Vec<SocketAddr>> {
