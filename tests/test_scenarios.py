@@ -495,6 +495,22 @@ class TestEnd:
         )
         assert "Fatal" not in done.stderr and "panicked" not in done.stderr
 
+    def test_scenario_43_a_handler_that_was_registered_before_may_ask_a_loop(self, script, kind):
+        done = script(
+            """
+            import atexit, sys, threading
+            def ask():
+                print(asyncio.run_coroutine_threadsafe(asyncio.sleep(0.01, "answered"), loop).result(10))
+            atexit.register(ask)
+            import asyncio
+            from kinds import KINDS
+            loop = KINDS[sys.argv[1]]()
+            threading.Thread(target=loop.run_forever, daemon=True).start()
+            """,
+            kind,
+        )
+        assert done.stdout == "answered\n"
+
     def test_scenario_44_two_loops_in_two_threads(self, new_loop):
         """They share nothing: each echoes while the other does."""
         results = []

@@ -485,7 +485,18 @@ class _RunningElsewhere:
 # A callback that takes longer than this on a daemon thread is left behind.
 _PARKING_SECONDS = 1.0
 
-if sys.version_info < (3, 14):  # later ones let such threads sleep by themselves
+
+def _nobody_comes_after() -> bool:
+    """Whether all that runs at exit runs before us, but for what ``logging`` does.
+
+    Handlers run in the reverse order, and one that was registered earlier may ask a loop something: parked,
+    it would not answer. Then what is left is the guard inside each call (``kit/calls.rs``).
+    """
+    registered: int = getattr(atexit, "_ncallbacks", int)()
+    return registered <= 1
+
+
+if sys.version_info < (3, 14) and _nobody_comes_after():  # later ones let such threads sleep by themselves
     atexit.register(_RunningElsewhere.park)
 
 
