@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections.abc
 import gc
+import inspect
 import os
 import socket
 import weakref
@@ -48,6 +49,7 @@ class TestCoroutine:
     def test_is_one(self, loop, pair):
         operation = loop.sock_recv(pair[0], 1)
         assert asyncio.iscoroutine(operation)
+        assert inspect.iscoroutine(operation)
         assert isinstance(operation, collections.abc.Coroutine)
         assert operation.__qualname__ == "BaseSelectorEventLoop.sock_recv"
         assert operation.__name__ == "sock_recv"

@@ -147,11 +147,18 @@ class TestObjects:
                 writer.drain(),
             ):
                 assert asyncio.iscoroutine(coroutine)
+                # What anyio's task groups ask of what they are to start.
+                assert inspect.iscoroutine(coroutine)
                 assert inspect.isawaitable(coroutine)
                 assert isinstance(coroutine, collections.abc.Coroutine)
                 assert coroutine.__qualname__.startswith(("StreamReader.read", "StreamWriter.drain"))
                 assert coroutine.__name__ == coroutine.__qualname__.split(".")[1]
                 coroutine.close()
+                assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
+            task = asyncio.create_task(reader.read(1))
+            await asyncio.sleep(0)
+            assert inspect.getcoroutinestate(task.get_coro()) == inspect.CORO_SUSPENDED
+            task.cancel()
 
         talk(test)
 

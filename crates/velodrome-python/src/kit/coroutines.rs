@@ -14,9 +14,10 @@ use pyo3::ffi;
 
 use super::calls;
 use super::methods::{Args, GetSet, Method};
+use super::names::Imported;
 use super::object::{
-    Obj, Raised, Ref, Result, clear_raised, none, raise_exception, raised, runtime_error, status, string,
-    take_raised, type_error, value_error, with_raised_aside,
+    Obj, Raised, Ref, Result, boolean, clear_raised, none, raise_exception, raised, runtime_error, status,
+    string, take_raised, type_error, value_error, with_raised_aside,
 };
 use super::stopping::{stop_briefly, stop_with};
 use super::types::{Native, This, guarded, make_type_with, slot};
@@ -225,9 +226,18 @@ pub(crate) fn methods<T: Coroutine>() -> Vec<Method> {
     ]
 }
 
-/// The names that tools show, for [`Native::getset`].
+/// What tools show and ask, for [`Native::getset`]. `__class__` is what `inspect.iscoroutine` goes by, which frameworks ask
+/// before they await something (anyio's task groups do); there is neither frame nor code.
 pub(crate) fn getset<T: Coroutine>() -> Vec<GetSet> {
+    static CLASS: Imported = Imported::new("types", "CoroutineType");
     vec![
+        GetSet::get::<T, _>(c"__class__", |_| CLASS.get().map(Obj::to_ref)),
+        GetSet::get::<T, _>(c"cr_running", |this| Ok(boolean(this.life().0.get() == Phase::Running))),
+        GetSet::get::<T, _>(c"cr_suspended", |this| Ok(boolean(this.life().0.get() == Phase::Suspended))),
+        GetSet::get::<T, _>(c"cr_await", |this| Ok(this.delegate().unwrap_or_else(none))),
+        GetSet::get::<T, _>(c"cr_frame", |_| Ok(none())),
+        GetSet::get::<T, _>(c"cr_code", |_| Ok(none())),
+        GetSet::get::<T, _>(c"cr_origin", |_| Ok(none())),
         GetSet::get::<T, _>(c"__name__", |this| {
             string(this.function().rsplit('.').next().unwrap_or_default())
         }),
