@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from fractions import Fraction
 
 import pytest
 from conftest import turns, until
@@ -148,6 +149,40 @@ class TestReader:
             assert await c.reader.readline() == b"short\n"
 
         talk(test, limit=64)
+
+    @pytest.mark.parametrize("limit", [float("inf"), float("nan"), 1e6, 2**64, 2**2000, Fraction(2001, 2)], ids=range(6))
+    def test_a_limit_may_be_any_number(self, talk, limit):
+        async def test(c):
+            c.their_writer.write(b"one\ntwo;rest")
+            assert await c.reader.readline() == b"one\n"
+            assert await c.reader.readuntil(b";") == b"two;"
+            assert await c.reader.read(2) == b"re"
+            assert await c.reader.readexactly(2) == b"st"
+
+        talk(test, limit=limit)
+
+    def test_a_limit_may_have_a_fraction(self, talk):
+        async def test(c):
+            c.their_writer.write(b"x" * 64 + b"\n" + b"y" * 65 + b"\n")
+            assert await c.reader.readline() == b"x" * 64 + b"\n"
+            with pytest.raises(ValueError):
+                await c.reader.readline()
+
+        talk(test, limit=64.5)
+
+    def test_a_limit_that_is_set_later(self, talk):
+        async def test(c):
+            c.reader._limit = float("inf")
+            c.their_writer.write(b"x" * 1000 + b"\n")
+            assert len(await c.reader.readline()) == 1001
+            c.reader._limit = 0.5
+            c.their_writer.write(b"y")
+            assert await c.reader.readexactly(1) == b"y"
+            assert c.reader._transport.is_reading()
+            c.their_writer.write(b"zz")
+            await until(lambda: not c.reader._transport.is_reading())
+
+        talk(test)
 
     def test_the_limit_holds_back_the_peer(self, talk):
         async def test(c):

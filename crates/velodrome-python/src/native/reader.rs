@@ -61,7 +61,18 @@ impl<'a> State<'a> {
     }
 
     pub(super) fn limit(&self) -> Result<usize> {
-        Ok(usize::try_from(self.0.get(&LIMIT)?.as_long()?).unwrap_or(0))
+        self.limit_times(1)
+    }
+
+    /// The limit, so many times: as the whole number that a count of bytes exceeds when it exceeds this.
+    fn limit_times(&self, times: usize) -> Result<usize> {
+        let limit = self.0.get(&LIMIT)?;
+        if limit.is_int() {
+            return Ok(saturated(&limit).saturating_mul(times));
+        }
+        // Any number will do, as for asyncio; no count is more than what is not a number.
+        let limit = limit.as_double()?;
+        Ok(if limit.is_nan() { usize::MAX } else { (limit * times as f64) as usize })
     }
 
     pub(super) fn event_loop(&self) -> Result<Ref> {
@@ -115,6 +126,17 @@ impl<'a> State<'a> {
     }
 }
 
+/// An int as a count of bytes; no count is more than one that does not fit.
+fn saturated(limit: &Obj) -> usize {
+    match limit.as_long() {
+        Ok(limit) => usize::try_from(limit).unwrap_or(0),
+        Err(_) => {
+            clear_raised();
+            usize::MAX
+        }
+    }
+}
+
 /// `reader.feed_data(data)`. False if that is not for native code to do.
 pub(super) fn feed(reader: &Obj, data: &[u8]) -> Result<bool> {
     if !is_native(reader) {
@@ -131,7 +153,7 @@ pub(super) fn feed(reader: &Obj, data: &[u8]) -> Result<bool> {
         state.set_waiter(&none())?;
         wake(&waiter)?;
     }
-    if buffer.len() > state.limit()?.saturating_mul(2) {
+    if buffer.len() > state.limit_times(2)? {
         state.pause()?;
     }
     Ok(true)
