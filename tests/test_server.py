@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import errno
+import gc
 import socket
 import sys
 
@@ -239,6 +240,27 @@ class TestLife:
             protocol.transport.close()
             await waiting
             await protocol.until("lost")
+
+        run(main())
+
+    @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+    def test_wait_closed_does_not_wait_for_what_was_collected(self, run, loop):
+        class Paused(Recorder):
+            def connection_made(self, transport):
+                super().connection_made(transport)
+                transport.pause_reading()
+
+        async def main():
+            factory = Keeping(Paused)
+            server = await loop.create_server(factory, "127.0.0.1", 0)
+            with socket.create_connection(server.sockets[0].getsockname()):
+                await factory.accepted()
+                server.close()
+                waiting = asyncio.ensure_future(server.wait_closed())
+                await turns(5)
+                factory.made.clear()
+                gc.collect()
+                await waiting
 
         run(main())
 

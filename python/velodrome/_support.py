@@ -49,9 +49,9 @@ def attach(server: Any, transport: Any) -> None:
         server._attach()
 
 
-def detach(server: Any, transport: Any) -> None:
-    """Tell a server that a connection is gone."""
-    if _SERVER_KEEPS_TRANSPORTS:
+def detach(server: Any, transport: Any, with_transport: bool = _SERVER_KEEPS_TRANSPORTS) -> None:
+    """Tell a server that a connection is gone, perhaps when this module has lost what it had found out."""
+    if with_transport:
         server._detach(transport)
     else:
         server._detach()

@@ -16,7 +16,7 @@ use velodrome_engine::transport::write_queue::Chunk;
 use super::contexts::ContextSlot;
 use super::datagram::DatagramTransport;
 use super::event_loop::Loop;
-use super::server::Clients;
+use super::server::{self, Clients};
 use super::stream_host::Host;
 use super::tls::protocol::SslProtocol;
 use super::{dispatch, extra};
@@ -489,6 +489,11 @@ impl Native for Transport {
             stream.stop_listening();
             extra::release_socket(this);
             stream.discard();
+            // Whoever waits for the server's end would wait for it for ever.
+            let server = this.server.take();
+            if server.is_some_and(|server| server::detach(&server, this).is_err()) {
+                crate::kit::object::write_unraisable(this.object());
+            }
         }
     }
 }
