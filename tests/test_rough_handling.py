@@ -242,3 +242,35 @@ def test_writing_to_a_dead_peer_after_the_loop_is_closed(script, kind):
         kind,
     )
     assert done.stdout == "0\n"
+
+
+def test_a_socket_whose_number_is_huge(script, kind):
+    """A number that names nothing is an error, and not a table as long as it is large."""
+    done = script(
+        """
+        import asyncio, resource, socket, sys
+        from kinds import KINDS
+        resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
+        loop = KINDS[sys.argv[1]]()
+        told = []
+        loop.set_exception_handler(lambda _, context: told.append(context["exception"]))
+        class Lying(socket.socket):
+            def fileno(self):
+                return 2**30
+        async def main():
+            sock = Lying()
+            sock.setblocking(False)
+            try:
+                transport, _ = await loop.create_connection(asyncio.Protocol, sock=sock)
+                transport.abort()
+            except OSError as error:
+                told.append(error)
+            sock.close()
+            await asyncio.sleep(0.01)
+        loop.run_until_complete(main())
+        loop.close()
+        print([error.errno for error in told])
+        """,
+        kind,
+    )
+    assert done.stdout == "[9]\n"

@@ -180,6 +180,10 @@ impl Table {
         self.slots.get(fd).map_or(0, |slot| slot.generation)
     }
 
+    fn must_grow_for(&self, fd: usize) -> bool {
+        fd >= self.slots.capacity()
+    }
+
     fn insert(&mut self, registration: &Rc<Registration>) {
         let index = registration.fd as usize;
         if index >= self.slots.len() {
@@ -275,6 +279,9 @@ impl Reactor {
         let generation = self.table.borrow().generation(index);
         if !interest.is_none() {
             self.driver.add(fd, key_of(generation, fd), interest)?;
+        } else if self.table.borrow().must_grow_for(index) {
+            // Nobody has asked the kernel yet, and the number may be anything.
+            self.driver.check(fd)?;
         }
         let registration = Rc::new(Registration {
             fd,
@@ -783,7 +790,10 @@ mod tests {
     #[test]
     fn no_room_is_made_for_a_number_that_the_kernel_does_not_know() {
         let reactor = Reactor::new(Driver::new().unwrap());
-        assert!(reactor.register(RawFd::MAX, Rc::new(Listens::default()), Interest::READ).is_err());
+        for interest in [Interest::READ, Interest::NONE] {
+            let refused = reactor.register(RawFd::MAX, Rc::new(Listens::default()), interest).err();
+            assert_eq!(refused.and_then(|error| error.raw_os_error()), Some(EBADF));
+        }
         assert_eq!(reactor.table.borrow().slots.len(), 0);
     }
 

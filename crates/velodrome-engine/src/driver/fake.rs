@@ -172,6 +172,11 @@ impl Fake {
         })
     }
 
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "as the kernel is asked")]
+    pub(super) fn check(&self, _fd: RawFd) -> io::Result<()> {
+        Ok(())
+    }
+
     pub(super) fn modify(&self, fd: RawFd, key: Key, interest: Interest) -> io::Result<()> {
         self.0.at(fd, |end| match end.registration {
             Some(_) => end.register(key, interest),

@@ -155,6 +155,11 @@ impl Driver {
         each!(self, backend => backend.add(fd, key, interest))
     }
 
+    /// Whether there is such a descriptor at all: `EBADF` if not, as [`Self::add`] would say.
+    pub fn check(&self, fd: RawFd) -> io::Result<()> {
+        transfer!(self, check(fd))
+    }
+
     /// Watches `fd` for something else, or under another key.
     pub fn modify(&self, fd: RawFd, key: Key, interest: Interest) -> io::Result<()> {
         let key = key.checked()?;

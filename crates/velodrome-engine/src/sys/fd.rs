@@ -27,6 +27,12 @@ pub fn is_nonblocking(fd: RawFd) -> io::Result<bool> {
     retry(|| fcntl_getfl(fd)).map(|flags| flags.contains(OFlags::NONBLOCK))
 }
 
+/// Whether there is such a descriptor; `EBADF` if not.
+pub fn check(fd: RawFd) -> io::Result<()> {
+    let fd = lend(fd)?;
+    retry(|| fcntl_getfd(fd)).map(drop)
+}
+
 /// Programs that are started do not inherit `fd` from now on.
 pub fn set_cloexec(fd: RawFd) -> io::Result<()> {
     let fd = lend(fd)?;
@@ -83,6 +89,13 @@ mod tests {
         fcntl_setfd(&reader, FdFlags::empty()).unwrap();
         set_cloexec(reader.as_raw_fd()).unwrap();
         assert_eq!(fcntl_getfd(&reader).unwrap(), FdFlags::CLOEXEC);
+    }
+
+    #[test]
+    fn a_number_that_names_nothing_is_told() {
+        let (reader, _writer) = pipe().unwrap();
+        check(reader.as_raw_fd()).unwrap();
+        assert!(check(-1).is_err() && check(RawFd::MAX).is_err());
     }
 
     #[test]

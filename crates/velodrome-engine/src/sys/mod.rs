@@ -72,7 +72,7 @@ pub(crate) mod sync;
 pub(crate) mod sync;
 
 pub use datagrams::{Arrival, BATCH, Batch, LARGEST, Outgoing, recv_batch, recv_from, send_batch, send_to};
-pub use fd::{dup, is_character_device, is_nonblocking, pipe, set_cloexec, set_nonblocking};
+pub use fd::{check, dup, is_character_device, is_nonblocking, pipe, set_cloexec, set_nonblocking};
 pub use native::Bell;
 #[cfg(epoll)]
 pub(crate) use native::take_place;
