@@ -8,7 +8,7 @@ import logging
 import socket
 
 import pytest
-from conftest import turns
+from conftest import turns, until
 from recorder import Buffered, Recorder, linked, serving
 
 
@@ -173,6 +173,40 @@ class TestProtocols:
         context = errors.take_one()
         assert context["message"] == "Error on transport creation for incoming connection"
         assert isinstance(context["exception"], Told)
+
+    @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+    @pytest.mark.parametrize("made", [None, object()], ids=["nothing", "no protocol"])
+    def test_a_factory_that_makes_no_protocol(self, run, loop, made):
+        async def main():
+            server = Recorder()
+            async with serving(lambda: server) as address:
+                await self.no_protocol(loop.create_connection(lambda: made, *address))
+                await server.until("lost")
+            await self.no_protocol(loop.create_datagram_endpoint(lambda: made, ("127.0.0.1", 0)))
+
+        run(main())
+
+    async def no_protocol(self, connecting):
+        with pytest.raises(AttributeError, match="has no attribute 'connection_made'"):
+            await connecting
+        gc.collect()  # asyncio leaves the socket to it
+
+    @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+    def test_a_server_whose_factory_makes_no_protocol(self, run, loop, errors):
+        loop.set_debug(True)
+
+        async def main():
+            client = Recorder()
+            async with serving(lambda: None) as address:
+                await loop.create_connection(lambda: client, *address)
+                await until(lambda: errors)
+                context = errors.take_one()
+                assert context["message"] == "Error on transport creation for incoming connection"
+                assert isinstance(context.pop("exception"), AttributeError)
+                gc.collect()
+                await client.until("lost")
+
+        run(main())
 
     def test_connection_made(self, run, loop, errors):
         async def main():

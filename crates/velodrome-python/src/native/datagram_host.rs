@@ -13,7 +13,8 @@ use velodrome_engine::transport::stream::Descriptor;
 use super::datagram::{DatagramTransport, FACTS, HEADER_SIZE, count_of};
 use super::event_loop::Loop;
 use super::stream_host::{
-    CONNECTION_LOST, CONNECTION_MADE, PAUSE_WRITING, RESUME_WRITING, call, flow, refuse, report_call,
+    CONNECTION_LOST, CONNECTION_MADE, PAUSE_WRITING, RESUME_WRITING, call, check_protocol, flow, refuse,
+    report_call,
 };
 use super::{dispatch, watching};
 use crate::kit::context;
@@ -55,6 +56,7 @@ pub(super) fn open(event_loop: This<'_, Loop>, args: Args<'_>) -> Result<Ref> {
     let protocol = args.required(1, "_open_datagram", "protocol")?;
     let fd = watching::descriptor(socket)?;
     let engine = event_loop.engine_shared()?;
+    check_protocol(protocol, Some(socket))?;
     let header = count_of(&HEADER_SIZE)?;
     let object = new_object(DatagramTransport::default())?;
     let this = This::<DatagramTransport>::of(&object).ok_or(Raised)?;

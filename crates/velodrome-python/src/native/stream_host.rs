@@ -13,7 +13,7 @@ use super::event_loop::Loop;
 use super::server::{self, Clients};
 use super::tls::protocol::SslProtocol;
 use super::transport::{Transport, log_if_debugging, wake_empty_waiter};
-use super::{dispatch, extra, reader, watching};
+use super::{datagram_host, dispatch, extra, reader, watching};
 use crate::kit::names::{Imported, Name};
 use crate::kit::object::{
     Backref, Obj, Raised, Ref, Result, Slot, clear_raised, long, none, os_error, raise_os_error,
@@ -63,6 +63,7 @@ pub(super) struct Opening<'a> {
 /// Open a transport: its `connection_made` is queued when this returns.
 pub(super) fn open(event_loop: This<'_, Loop>, descriptor: Descriptor, opening: Opening<'_>) -> Result<Ref> {
     let engine = event_loop.engine_shared()?;
+    check_protocol(opening.protocol, opening.socket)?;
     let object = new_object(Transport::default())?;
     let this = This::<Transport>::of(&object).ok_or(Raised)?;
     this.event_loop.set(event_loop.object().to_ref());
@@ -86,6 +87,18 @@ pub(super) fn open(event_loop: This<'_, Loop>, descriptor: Descriptor, opening: 
         return Err(refuse(&error, fd));
     }
     Ok(object)
+}
+
+/// asyncio binds `connection_made` when it makes a transport. What has none is refused there and then, and the socket is
+/// closed with the transport that did not come to be.
+pub(super) fn check_protocol(protocol: &Obj, socket: Option<&Obj>) -> Result<()> {
+    let refused = protocol.getattr(CONNECTION_MADE.get()?).map(drop);
+    if refused.is_err()
+        && let Some(socket) = socket
+    {
+        with_raised_aside(|| datagram_host::close_socket(socket));
+    }
+    refused
 }
 
 fn set_contexts(event_loop: This<'_, Loop>, this: This<'_, Transport>, own: Option<&Obj>) -> Result<()> {
