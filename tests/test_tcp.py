@@ -951,6 +951,26 @@ class TestTransportObjects:
 
         run(main())
 
+    @pytest.mark.parametrize("ask", [lambda it: it.get_extra_info("socket"), lambda it: it._extra["socket"]])
+    def test_the_socket_after_the_end(self, run, ask):
+        async def main():
+            async with linked() as (client, server):
+                client.transport.close()
+                for end in (client, server):
+                    await end.until("lost")
+            await turns(1)
+            for end in (client, server):
+                sock = ask(end.transport)
+                assert isinstance(sock, asyncio.trsock.TransportSocket)
+                assert sock is ask(end.transport)
+                assert sock.fileno() == -1
+                assert (sock.family, sock.type) == (socket.AF_INET, socket.SOCK_STREAM)
+                assert sock.proto == socket.IPPROTO_TCP
+                with pytest.raises(OSError):
+                    sock.getsockname()
+
+        run(main())
+
     def test_addresses_stay_after_the_end(self, run):
         async def main():
             async with linked() as (client, _):

@@ -152,3 +152,14 @@ def socket_over(fd: int) -> socket.socket:
     sock = socket.socket(fileno=fd)
     sock.setblocking(False)
     return sock
+
+
+def closed_socket(family: int) -> socket.socket | None:
+    """Make a socket object such as a stream transport has at the end; None where none can be made."""
+    proto = 0 if family == socket.AF_UNIX else socket.IPPROTO_TCP
+    try:
+        sock = socket.socket(family, socket.SOCK_STREAM, proto)
+    except OSError:
+        return None
+    sock.close()
+    return sock

@@ -51,12 +51,14 @@ fn socket(this: This<'_, Transport>) -> Result<Ref> {
     Ok(socket)
 }
 
-/// Let go of the Python socket at the end: close the user's, detach ours. If someone closed ours meanwhile, its number
+/// Let go of the Python socket at the end: close the user's, which is shown to who asks later; detach ours. If someone closed ours meanwhile, its number
 /// may name a stranger's file by now, so the engine must not close it again.
 pub(super) fn release_socket(this: This<'_, Transport>) {
     let Some(socket) = this.socket.take() else { return };
     let released = if this.users_socket.get() {
-        CLOSE.get().and_then(|close| socket.call_method(close, []))
+        let closed = CLOSE.get().and_then(|close| socket.call_method(close, []));
+        this.socket.set(socket);
+        closed
     } else {
         detach(this, &socket)
     };
@@ -89,11 +91,23 @@ pub(super) fn get_sock_fd(this: This<'_, Transport>) -> Result<Ref> {
     long(i64::from(handing_out(this)?.fd()))
 }
 
+/// Nobody asked for the socket before it was closed: one that is closed, of the same kind.
+fn closed_socket(this: This<'_, Transport>) -> Result<Ref> {
+    static CLOSED_SOCKET: Imported = Imported::new("velodrome._support", "closed_socket");
+    match this.name.get() {
+        Some(name) => CLOSED_SOCKET.get()?.call(&[&*long(i64::from(name.family().as_raw()))?]),
+        None => Ok(none()),
+    }
+}
+
 fn public_socket(this: This<'_, Transport>) -> Result<Ref> {
     if let Some(found) = this.public_socket.get() {
         return Ok(found);
     }
-    let socket = socket(this)?;
+    let mut socket = socket(this)?;
+    if socket.is_none() {
+        socket = closed_socket(this)?;
+    }
     if socket.is_none() {
         return Ok(socket);
     }
