@@ -81,6 +81,26 @@ class TestCreating:
         assert self.create(run, loop, sock=sock) == [(socket.AF_INET, own)]
         assert sock.fileno() == -1
 
+    def test_a_socket_class_of_ones_own_keeps_its_accept(self, run, loop):
+        class Renaming(socket.socket):
+            def accept(self):
+                return super().accept()[0], ("somebody", 1)
+
+        async def main():
+            listener = Renaming()
+            listener.bind(("127.0.0.1", 0))
+            factory = Keeping()
+            server = await loop.create_server(factory, sock=listener)
+            with socket.create_connection(listener.getsockname()) as client:
+                accepted = await factory.accepted()
+                assert accepted.transport.get_extra_info("peername") == ("somebody", 1)
+                client.send(b"x")
+                await accepted.until_received(1)
+            await accepted.until("lost")
+            server.close()
+
+        run(main())
+
     @pytest.mark.parametrize("backlog", [1, 100, 5000])
     def test_backlog(self, run, loop, backlog):
         self.create(run, loop, "127.0.0.1", 0, backlog=backlog)

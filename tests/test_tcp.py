@@ -1102,6 +1102,46 @@ class TestCreateConnection:
 
         run(main())
 
+    def test_a_socket_class_of_ones_own_keeps_its_methods(self, run, loop, pair):
+        class Shouting(socket.socket):
+            def recv(self, *args):
+                return super().recv(*args).upper()
+
+            def send(self, data, *args):
+                return super().send(bytes(data).upper(), *args)
+
+        ours, theirs = pair
+
+        async def main():
+            protocol = Recorder()
+            sock = Shouting(fileno=ours.detach())
+            transport, _ = await loop.create_connection(lambda: protocol, sock=sock)
+            transport.write(b"loud")
+            assert theirs.recv(9) == b"LOUD"
+            theirs.send(b"echo")
+            assert await protocol.until_received(4) == b"ECHO"
+            transport.close()
+            await protocol.until("lost")
+
+        run(main())
+
+    def test_a_socket_class_that_overrides_nothing_of_it(self, run, loop, pair):
+        class Named(socket.socket):
+            name = "mine"
+
+        ours, theirs = pair
+
+        async def main():
+            sock = Named(fileno=ours.detach())
+            transport, protocol = await loop.create_connection(Recorder, sock=sock)
+            theirs.send(b"x")
+            assert await protocol.until_received(1) == b"x"
+            assert transport.get_extra_info("socket")._sock is sock
+            transport.close()
+            await protocol.until("lost")
+
+        run(main())
+
     def test_refused(self, run, connect):
         async def main():
             with pytest.raises(ConnectionRefusedError):

@@ -49,6 +49,31 @@ class ThroughPython:
 
 
 class TestTalking:
+    def test_a_socket_class_of_ones_own_keeps_its_methods(self, run, loop):
+        class Counting(socket.socket):
+            received = 0
+
+            def recv_into(self, *args):
+                count = super().recv_into(*args)
+                self.received += count
+                return count
+
+        async def main():
+            async with serving(Echo, ssl=server_context()) as address:
+                sock = Counting()
+                sock.setblocking(False)
+                await loop.sock_connect(sock, address)
+                transport, protocol = await loop.create_connection(
+                    Recorder, sock=sock, ssl=client_context(), server_hostname="localhost"
+                )
+                transport.write(b"echo")
+                assert await protocol.until_received(4) == b"echo"
+                assert sock.received > 4
+                transport.close()
+                await protocol.until("lost")
+
+        run(main())
+
     def test_events_in_their_order(self, run):
         async def main():
             async with secured() as (client, server):

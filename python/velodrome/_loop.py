@@ -238,6 +238,10 @@ class EventLoop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]
         server: Any = None,
         context: contextvars.Context | None = None,
     ) -> Any:
+        if not _asks_the_kernel(sock, _CONVERSING):
+            return super()._make_socket_transport(
+                sock, protocol, waiter, extra=extra, server=server, **_given(context=context)
+            )
         self._ensure_fd_no_transport(sock)
         transport = self._open_stream(sock, protocol, extra, server, context)
         if waiter is not None:
@@ -271,6 +275,19 @@ class EventLoop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]
         context: contextvars.Context | None = None,
         **timeouts: Any,
     ) -> Any:
+        if not _asks_the_kernel(rawsock, _CONVERSING):
+            return super()._make_ssl_transport(
+                rawsock,
+                protocol,
+                sslcontext,
+                waiter,
+                server_side=server_side,
+                server_hostname=server_hostname,
+                extra=extra,
+                server=server,
+                **_given(context=context),
+                **timeouts,
+            )
         self._ensure_fd_no_transport(rawsock)
         ssl_protocol = _tls().SSLProtocol(
             self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts
@@ -349,7 +366,7 @@ class EventLoop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]
         *args: Any,
         **kwargs: Any,
     ) -> None:
-        if sslcontext is not None:
+        if sslcontext is not None or not _asks_the_kernel(sock, ("accept",)):
             super()._start_serving(protocol_factory, sock, sslcontext, server, backlog, *args, **kwargs)
         else:
             # The server's context, of which each connection has its own copy: 3.15 and later.
@@ -498,6 +515,24 @@ def _nobody_comes_after() -> bool:
 
 if sys.version_info < (3, 14) and _nobody_comes_after():  # later ones let such threads sleep by themselves
     atexit.register(_RunningElsewhere.park)
+
+
+# What asyncio's stream transports call of their socket, and native code asks the kernel for.
+_CONVERSING = ("recv", "recv_into", "send", "sendmsg", "shutdown", "getsockname", "getpeername")
+
+
+def _asks_the_kernel(sock: Any, names: tuple[str, ...]) -> bool:
+    """Whether the class of a socket has no such methods of its own, past which native code would go."""
+    kind = type(sock)
+    if kind is socket.socket:
+        return True
+    plain = ((name, getattr(socket.socket, name, None)) for name in names)
+    return all(getattr(kind, name, method) is method for name, method in plain)
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that are not None: others this Python's asyncio may not know."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _tls() -> Any:
