@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
 import threading
 import time
+import weakref
 
 import pytest
 from conftest import DEADLINE, beside
@@ -187,6 +189,36 @@ class TestHandlers:
         thread.join()
         # asyncio's own words differ with the step that finds out.
         assert caught in ([RuntimeError], [ValueError])
+
+    def test_a_loop_with_handlers_is_closed_off_the_main_thread(self, new_loop):
+        """It says that it cannot remove them, and is closed all the same: what waits is dropped."""
+        loop, caught = new_loop(), []
+        loop.add_signal_handler(USR1, int)
+
+        class Waiting:
+            def __call__(self):
+                """Never called."""
+
+        waiting = Waiting()
+        alive = weakref.ref(waiting)
+        loop.call_soon(waiting)
+        del waiting
+
+        def work():
+            try:
+                loop.close()
+            except (RuntimeError, ValueError) as error:
+                caught.append(type(error))
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        gc.collect()
+        assert (caught in ([RuntimeError], [ValueError]), loop.is_closed(), alive()) == (True, True, None)
+        # What only this thread can.
+        loop._signal_handlers.clear()
+        signal.signal(USR1, signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
 
     def test_handlers_are_listed_as_handles(self, loop):
         """prompt_toolkit reads callback and arguments of the handler it replaces."""

@@ -186,7 +186,14 @@ class EventLoop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]
 
     def close(self) -> None:
         """Close the loop: what still waits is dropped."""
-        super().close()
+        try:
+            super().close()
+        finally:
+            # Off the main thread it raises for handlers of signals, which is the last thing it does.
+            if self.is_closed():
+                self._let_go()
+
+    def _let_go(self) -> None:
         if self._resolver is not None:
             self._resolver.shutdown(wait=False)
             self._resolver = None
