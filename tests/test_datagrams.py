@@ -943,6 +943,9 @@ class TestEndpoint:
         loop.close()
         with pytest.raises(RuntimeError, match="Event loop is closed"):
             transport.close()
+        assert transport.is_closing()
+        transport.close()
+        transport.abort()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)
             del transport, _

@@ -870,6 +870,32 @@ class TestEndings:
 
         run(main())
 
+    @pytest.mark.parametrize("end", ["close", "abort"])
+    def test_on_a_closed_loop(self, new_loop, pair, end):
+        loop = new_loop()
+        transport, _ = loop.run_until_complete(loop.create_connection(Recorder, sock=pair[0]))
+        loop.close()
+        with pytest.raises(RuntimeError, match="Event loop is closed"):
+            getattr(transport, end)()
+        assert transport.is_closing()
+        transport.close()
+        transport.abort()
+        with pytest.warns(ResourceWarning, match="unclosed transport"):
+            del transport, _
+            gc.collect()
+
+    @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+    def test_with_something_left_on_a_closed_loop(self, new_loop, pair):
+        loop = new_loop()
+        transport, _ = loop.run_until_complete(loop.create_connection(Recorder, sock=pair[0]))
+        transport.write(bytes(10_000_000))
+        loop.close()
+        transport.close()
+        assert transport.is_closing()
+        with pytest.raises(RuntimeError, match="Event loop is closed"):
+            transport.abort()
+        transport.abort()
+
     def test_a_transport_that_is_dropped_complains(self, run, loop):
         async def main():
             async with serving(Recorder) as address:

@@ -16,6 +16,7 @@ use super::datagram_host::{ERROR_RECEIVED, Host, close_socket};
 use super::dispatch;
 use super::transport::{
     FATAL_ERROR, FORGIVEN_WRITES, TOO_MANY_WRITES, UNCLOSED, check_loop, log_if_debugging, set_limits,
+    unless_left,
 };
 use crate::kit::buffer::{View, exact_bytes, is_data, lend};
 use crate::kit::context;
@@ -147,7 +148,10 @@ impl<'a> This<'a, DatagramTransport> {
         if datagram.is_lost() {
             return Ok(());
         }
-        check_loop(&self.event_loop)?;
+        if let Err(raised) = check_loop(&self.event_loop) {
+            datagram.strand_now();
+            return Err(raised);
+        }
         drop(self.lost_exception.replace(exception.map(Obj::to_ref)));
         datagram.abort(None);
         Ok(())
@@ -280,10 +284,15 @@ fn sendto(this: T<'_>, args: Args<'_>) -> Result<Ref> {
 
 fn close(this: T<'_>) -> Result<Ref> {
     let datagram = this.datagram()?;
-    if !datagram.is_closing() {
-        check_loop(&this.event_loop)?;
-        datagram.close();
+    if datagram.is_closing() {
+        return Ok(none());
     }
+    if let Err(raised) = check_loop(&this.event_loop) {
+        // By the time that asyncio's finds no loop to report to, it has begun to close.
+        datagram.strand();
+        return unless_left(datagram.is_lost(), raised);
+    }
+    datagram.close();
     Ok(none())
 }
 

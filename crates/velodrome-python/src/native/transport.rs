@@ -24,8 +24,8 @@ use crate::kit::buffer::{View, exact_bytes, is_data, lend};
 use crate::kit::methods::{Args, GetSet, Method};
 use crate::kit::names::{Imported, Name};
 use crate::kit::object::{
-    Obj, Ref, Result, Slot, boolean, iterate, long, none, runtime_error, string, tuple, type_error,
-    value_error,
+    Obj, Raised, Ref, Result, Slot, boolean, clear_raised, iterate, long, none, runtime_error, string, tuple,
+    type_error, value_error,
 };
 use crate::kit::taking::FALSY_LINES_ARE_NONE;
 use crate::kit::types::{Layout, Native, This, Visit, held, make_type as make_native};
@@ -160,7 +160,10 @@ impl<'a> This<'a, Transport> {
         if stream.is_lost() {
             return Ok(());
         }
-        check_loop(&self.event_loop)?;
+        if let Err(raised) = check_loop(&self.event_loop) {
+            stream.strand_now();
+            return Err(raised);
+        }
         drop(self.lost_exception.replace(exception.map(Obj::to_ref)));
         stream.abort(None);
         Ok(())
@@ -238,10 +241,15 @@ fn write_eof(this: This<'_, Transport>) -> Result<Ref> {
 
 fn close(this: This<'_, Transport>) -> Result<Ref> {
     let stream = this.stream()?;
-    if !stream.is_closing() {
-        check_loop(&this.event_loop)?;
-        stream.close();
+    if stream.is_closing() {
+        return Ok(none());
     }
+    if let Err(raised) = check_loop(&this.event_loop) {
+        // By the time that asyncio's finds no loop to report to, it has begun to close.
+        stream.strand();
+        return unless_left(stream.is_lost(), raised);
+    }
+    stream.close();
     Ok(none())
 }
 
@@ -296,6 +304,15 @@ pub(super) fn check_loop(event_loop: &Slot) -> Result<()> {
         Some(event_loop) => event_loop.engine().map(drop),
         None => Ok(()),
     }
+}
+
+/// With something left to send, asyncio's `close` has nothing to schedule yet, and does not notice.
+pub(super) fn unless_left(lost: bool, raised: Raised) -> Result<Ref> {
+    if lost {
+        return Err(raised);
+    }
+    clear_raised();
+    Ok(none())
 }
 
 /// What asyncio's transports log of themselves in debug mode.

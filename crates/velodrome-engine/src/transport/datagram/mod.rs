@@ -205,6 +205,21 @@ impl Datagram {
         self.queue_rest();
     }
 
+    /// The loop is closed: nobody will send what is queued, or report an end. It is closing all the same, and lost unless
+    /// something is queued; the descriptor stays until [`Self::discard`].
+    pub fn strand(&self) {
+        self.closing.set(true);
+        if self.queue.borrow().is_empty() {
+            self.lost.set(true);
+        }
+    }
+
+    /// As [`Self::strand`], dropping what is queued.
+    pub fn strand_now(&self) {
+        self.drop_queue();
+        self.strand();
+    }
+
     /// Receive no more, send what is queued, then close.
     pub fn close(self: &Rc<Self>) {
         if self.closing.replace(true) {

@@ -434,6 +434,16 @@ fn a_loop_that_goes_lets_go_of_it() {
 }
 
 #[test]
+fn on_a_closed_loop_it_is_closing_and_keeps_its_descriptor() {
+    let world = World::new();
+    let (datagram, _told) = Told::over(&world);
+    world.hub().clear();
+    datagram.strand();
+    datagram.strand_now();
+    assert!(datagram.is_closing() && datagram.is_lost() && !datagram.is_closed());
+}
+
+#[test]
 fn on_real_sockets() {
     let world = crate::event_loop::EventLoop::new().unwrap();
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();

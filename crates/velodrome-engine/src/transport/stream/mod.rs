@@ -251,6 +251,21 @@ impl Stream {
         self.update_interest();
     }
 
+    /// The loop is closed: nobody will send what is queued, or report an end. It is closing all the same, and lost unless
+    /// something is queued; the descriptor stays until [`Self::discard`].
+    pub fn strand(&self) {
+        self.closing.set(true);
+        if self.queue.is_empty() {
+            self.lost.set(self.lost.get().max(1));
+        }
+    }
+
+    /// As [`Self::strand`], dropping what is queued.
+    pub fn strand_now(&self) {
+        drop(self.queue.clear());
+        self.strand();
+    }
+
     /// Read no more, write what is queued, then close.
     pub fn close(self: &Rc<Self>) {
         self.finish(Cause::Caller);

@@ -96,6 +96,19 @@ fn a_receive_tells_the_protocol_of_the_end() {
 }
 
 #[test]
+fn on_a_closed_loop_it_is_closing_and_keeps_its_descriptor() {
+    let world = World::new();
+    let (stream, _told) = Recorder::over(&world, FD);
+    world.script.set_room(FD, 1);
+    write(&stream, b"xy");
+    world.engine.close();
+    stream.strand();
+    assert!(stream.is_closing() && !stream.is_lost() && stream.buffered() == 1);
+    stream.strand_now();
+    assert!(stream.is_lost() && !stream.is_closed() && stream.buffered() == 0);
+}
+
+#[test]
 fn an_end_of_the_peer_may_leave_the_transport_open_for_writing() {
     let world = World::new();
     let (stream, told) = Recorder::over(&world, FD);
