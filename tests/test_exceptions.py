@@ -8,7 +8,7 @@ import logging
 import socket
 
 import pytest
-from conftest import turns, until
+from conftest import DEADLINE, turns, until
 from recorder import Buffered, Recorder, linked, serving
 
 
@@ -305,6 +305,24 @@ class TestProtocols:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             loop.run_until_complete(task)
+
+    def test_an_end_whose_telling_was_interrupted_is_told_again(self, loop):
+        class Leaving(Recorder):
+            def eof_received(self):
+                super().eof_received()
+                if self.names.count("eof") == 1:
+                    raise KeyboardInterrupt
+
+        async def main():
+            async with linked(server=Leaving()) as (client, server):
+                client.transport.write_eof()
+                await server.until("lost")
+                assert server.events[1:] == [("eof",), ("eof",), ("lost", None)]
+
+        task = loop.create_task(main())
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(task)
+        loop.run_until_complete(asyncio.wait_for(task, DEADLINE))
 
 
 class TestHandler:

@@ -458,7 +458,12 @@ impl Stream {
     }
 
     fn ended(self: &Rc<Self>, protocol: &dyn Protocol) {
-        if protocol.eof_received() && self.kind == Kind::Socket {
+        let stays_open = protocol.eof_received();
+        if self.hub.ready.is_leaving() {
+            // The telling was broken off. The end is told again when the kernel is next asked.
+            return;
+        }
+        if stays_open && self.kind == Kind::Socket {
             self.reading.set(false);
             self.update_interest();
         } else {

@@ -96,6 +96,23 @@ fn a_receive_tells_the_protocol_of_the_end() {
 }
 
 #[test]
+fn an_end_whose_telling_left_the_loop_is_told_again() {
+    let world = World::new();
+    let (_stream, told) = Recorder::over(&world, FD);
+    let (hub, first) = (Rc::clone(world.hub()), Cell::new(true));
+    told.react(move |what, _| {
+        if what == "eof" && first.replace(false) {
+            hub.ready.leave();
+        }
+    });
+    world.script.finish(FD);
+    world.turn();
+    assert_eq!(told.log.take(), ["eof"]);
+    world.settle();
+    assert_eq!(told.log.take(), ["eof", "losing by Transport", "lost"]);
+}
+
+#[test]
 fn on_a_closed_loop_it_is_closing_and_keeps_its_descriptor() {
     let world = World::new();
     let (stream, _told) = Recorder::over(&world, FD);
