@@ -51,8 +51,8 @@ fn socket(this: This<'_, Transport>) -> Result<Ref> {
     Ok(socket)
 }
 
-/// Let go of the Python socket at the end: close the user's, which is shown to who asks later; detach ours. If someone closed ours meanwhile, its number
-/// may name a stranger's file by now, so the engine must not close it again.
+/// Let go of the Python socket at the end: close the user's, which is shown to who asks later; detach ours. If someone closed
+/// ours meanwhile, its number may name a stranger's file by now, so the engine must not close it again.
 pub(super) fn release_socket(this: This<'_, Transport>) {
     let Some(socket) = this.socket.take() else { return };
     let released = if this.users_socket.get() {
