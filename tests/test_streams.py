@@ -150,7 +150,9 @@ class TestReader:
 
         talk(test, limit=64)
 
-    @pytest.mark.parametrize("limit", [float("inf"), float("nan"), 1e6, 2**64, 2**2000, Fraction(2001, 2)], ids=range(6))
+    @pytest.mark.parametrize(
+        "limit", [float("inf"), float("nan"), 1e6, 2**64, 2**2000, Fraction(2001, 2)], ids=range(6)
+    )
     def test_a_limit_may_be_any_number(self, talk, limit):
         async def test(c):
             c.their_writer.write(b"one\ntwo;rest")
