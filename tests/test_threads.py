@@ -419,6 +419,57 @@ class TestExecutors:
         run(loop.shutdown_default_executor())
 
 
+class TestBesideALoopThatIsAlwaysBusy:
+    """A loop that always has something due lets other threads have the interpreter's lock, too."""
+
+    def turns_of_each(self, run, loop, job, jobs=41):
+        """How many turns pass during each of some jobs, of which the middle one counts: machines are busy."""
+        turns, is_over, each = 0, False, []
+
+        async def spin():
+            nonlocal turns
+            while not is_over:
+                turns += 1
+                await asyncio.sleep(0)
+
+        async def main():
+            nonlocal is_over
+            spinning = loop.create_task(spin())
+            for _ in range(jobs):
+                before = turns
+                await job()
+                each.append(turns - before)
+            is_over = True
+            await spinning
+
+        run(main())
+        return sorted(each)[jobs // 2]
+
+    def test_jobs_of_an_executor(self, run, loop):
+        def work():
+            return sum(range(50))
+
+        assert self.turns_of_each(run, loop, lambda: loop.run_in_executor(None, work)) < 2000
+
+    def test_a_thread_that_calls_again_when_it_was_answered(self, run, loop):
+        ended = threading.Event()
+        answers = asyncio.Queue()
+
+        def work():
+            while not ended.is_set():
+                future = asyncio.run_coroutine_threadsafe(answers.put(None), loop)
+                future.result(DEADLINE)
+
+        thread = start(work)
+        try:
+            assert self.turns_of_each(run, loop, answers.get) < 2000
+        finally:
+            ended.set()
+            while thread.is_alive():
+                run(asyncio.sleep(0.001))
+            thread.join()
+
+
 class TestRunCoroutineThreadsafe:
     """asyncio.run_coroutine_threadsafe, which stands on ours."""
 

@@ -440,6 +440,11 @@ class EventLoop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]
         """Resolve an address on a thread of the loop's own."""
         return await self._resolve(socket.getnameinfo, sockaddr, flags)
 
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
+        """Run ``func`` on a thread, which must get at the interpreter's lock."""
+        self._expect_thread()
+        return super().run_in_executor(executor, func, *args)
+
     def _resolve(self, look_up: Any, *args: Any) -> Any:
         if self._resolver is None:
             self._resolver = concurrent.futures.ThreadPoolExecutor(

@@ -11,6 +11,7 @@ use velodrome_engine::timers::TimerKey;
 use super::contention::Contention;
 use super::contexts::Contexts;
 use super::listener::Listeners;
+use super::sharing::Sharing;
 use super::watches::Watches;
 use super::{child, dispatch, folded, listener, running, scheduling, watching};
 use crate::kit::gil::thread_ident;
@@ -54,6 +55,7 @@ pub(crate) struct Loop {
     pub(super) watches: Rc<Watches>,
     pub(super) listeners: Listeners,
     pub(super) contention: Contention,
+    pub(super) sharing: Sharing,
     pub(super) contexts: Contexts,
     /// See [`super::folded`]: the timer that was made last, and one blank handle of each kind. Those refer to the loop,
     /// so they are only kept while it runs.
@@ -302,6 +304,7 @@ impl Native for Loop {
             watches: Rc::default(),
             listeners: Listeners::default(),
             contention: Contention::default(),
+            sharing: Sharing::default(),
             contexts: Contexts::default(),
             last_timer: Cell::default(),
             blanks: Default::default(),

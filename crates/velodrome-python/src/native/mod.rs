@@ -20,6 +20,7 @@ pub(crate) mod reading;
 pub(crate) mod running;
 pub(crate) mod scheduling;
 pub(crate) mod server;
+pub(crate) mod sharing;
 pub(crate) mod socket_calls;
 pub(crate) mod sockets;
 pub(crate) mod stream_host;

@@ -8,6 +8,7 @@ use velodrome_engine::ready::Flow;
 
 use super::dispatch;
 use super::event_loop::Loop;
+use super::sharing::OPENING;
 use crate::kit::gil;
 use crate::kit::methods::Method;
 use crate::kit::object::{Ref, Result, boolean, none, raise_os_error};
@@ -52,10 +53,26 @@ fn wait_detached(this: This<'_, Loop>, engine: &EventLoop, timeout: Timeout) -> 
     waited.map_err(|error| raise_os_error(&error))
 }
 
+/// Let another thread have the lock although there is work.
+fn share(this: This<'_, Loop>, engine: &EventLoop) -> Result<()> {
+    let clock = &engine.hub().clock;
+    let (waited, wanted) = gil::detached(|| (engine.wait(OPENING), clock.now()));
+    this.sharing.note(wanted, clock.now());
+    waited.map_err(|error| raise_os_error(&error))
+}
+
+/// Whether the wait would not block.
+fn is_busy(this: This<'_, Loop>, engine: &EventLoop) -> Result<bool> {
+    Ok(engine.has_work() || engine.timeout(this.now_ns()?) == Timeout::Zero)
+}
+
 /// One turn. A wait that cannot block keeps the lock: letting it go could cost 5 ms where another thread computes; see
-/// `contention` for one that can.
+/// `contention` for one that can, and `sharing` for when it is let go of all the same.
 fn turn(this: This<'_, Loop>, engine: &EventLoop) -> Result<()> {
-    if !engine.skips_wait() {
+    if this.sharing.is_due(&engine.hub().clock) && is_busy(this, engine)? {
+        share(this, engine)?;
+        gil::check_signals()?;
+    } else if !engine.skips_wait() {
         wait(this, engine)?;
         gil::check_signals()?;
     }

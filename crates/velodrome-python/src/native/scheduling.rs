@@ -160,6 +160,7 @@ pub(crate) fn push_from_anywhere(this: This<'_, Loop>, runnable: Runnable) -> Re
     // and the others need not even find out which thread they are on.
     if !engine.inbox().has_rung() && !this.on_own_thread() {
         engine.inbox().wake();
+        this.sharing.expect();
     }
     Ok(())
 }
@@ -294,6 +295,11 @@ fn add_callback(this: This<'_, Loop>, handle: &Obj) -> Result<Ref> {
     Ok(none())
 }
 
+fn expect_thread(this: This<'_, Loop>) -> Result<Ref> {
+    this.sharing.expect();
+    Ok(none())
+}
+
 fn wake(this: This<'_, Loop>) -> Result<Ref> {
     this.engine_shared()?.inbox().wake();
     Ok(none())
@@ -313,6 +319,7 @@ pub(crate) fn methods() -> Vec<Method> {
         Method::noargs::<Loop, _>(c"create_future", create_future, c"A Future of this loop."),
         Method::fast::<Loop, _>(c"create_task", create_task, c"Schedule a coroutine as a Task."),
         Method::one::<Loop, _>(c"_add_callback", add_callback, c"Schedule a handle that exists."),
+        Method::noargs::<Loop, _>(c"_expect_thread", expect_thread, c"A thread will want the lock."),
         Method::noargs::<Loop, _>(c"_write_to_self", wake, c"Wake the loop up."),
     ]
 }
