@@ -123,6 +123,33 @@ class TestReaders:
         assert loop.remove_reader(ours) is False
         a_few_turns(loop)
 
+    @pytest.mark.parametrize("removes", [False, True])
+    @pytest.mark.parametrize("writes", [False, True])
+    def test_replaced_by_a_callback_of_the_same_turn(self, loop, pair, removes, writes):
+        """Two are ready; whichever runs first reads both, and others are to read what comes next."""
+        seen = []
+
+        def replace():
+            seen.append([end.recv(10) for end in pair])
+            for end in pair:
+                if removes:
+                    loop.remove_reader(end)
+                loop.add_reader(end, lambda end=end: seen.append(end.recv(10)))
+
+        for end in pair:
+            end.send(b"x")
+            loop.add_reader(end, replace)
+            if writes:
+                loop.add_writer(end, int)
+        a_few_turns(loop)
+        assert seen == [[b"x", b"x"]]
+        pair[0].send(b"y")
+        a_few_turns(loop)
+        assert seen == [[b"x", b"x"], b"y"]
+        for end in pair:
+            loop.remove_reader(end)
+            loop.remove_writer(end)
+
     def test_removed_by_a_callback_of_the_same_turn(self, new_loop):
         """Two are ready; whichever runs first removes the other."""
         loop = new_loop()
@@ -282,6 +309,24 @@ class TestWriters:
         loop.add_writer(ours, lambda: (seen.append("new"), loop.stop()))
         loop.run_forever()
         assert seen == ["new"]
+
+    def test_replaced_by_a_callback_of_the_same_turn(self, loop, pair):
+        """Both can be written to; whichever runs first replaces both, and nobody is called for what was said before."""
+        seen = []
+
+        def replace():
+            seen.append("old")
+            for end in pair:
+                loop.add_writer(end, seen.append, "new")
+
+        for end in pair:
+            loop.add_writer(end, replace)
+        one_turn(loop)
+        assert seen == ["old"]
+        one_turn(loop)
+        assert seen == ["old", "new", "new"]
+        for end in pair:
+            loop.remove_writer(end)
 
     def test_a_reader_and_a_writer_do_not_mind_each_other(self, loop, ours, theirs):
         seen = set()

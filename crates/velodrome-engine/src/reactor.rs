@@ -335,6 +335,12 @@ impl Reactor {
         registration.resting.set((self.dispatches.get() + 1) as u32);
     }
 
+    /// The number of the last dispatch: its lower half, as [`Self::rest`] compares.
+    #[must_use]
+    pub fn last_dispatch(&self) -> u32 {
+        self.dispatches.get() as u32
+    }
+
     fn arm(&self, registration: &Registration, interest: Interest) -> io::Result<()> {
         let (fd, key) = (registration.fd, registration.key());
         if interest.is_none() && registration.armed.get().is_none() {

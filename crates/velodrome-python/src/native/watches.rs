@@ -31,6 +31,9 @@ pub(super) struct Watch {
     fd: RawFd,
     reader: Slot,
     writer: Slot,
+    /// The dispatch after which each side got the callback it has, whose events were another's: see [`Watch::exchange`].
+    read_from: Cell<u32>,
+    write_from: Cell<u32>,
     /// The object that `add_reader` was given for the descriptor: it may be closed before it is removed.
     file: Slot,
     /// A weak reference to the socket whose operations have waited here.
@@ -49,6 +52,23 @@ impl Watch {
     pub(super) fn interest(&self) -> Interest {
         let read = if self.reader.is_empty() { Interest::NONE } else { Interest::READ };
         if self.writer.is_empty() { read } else { read.union(Interest::WRITE) }
+    }
+
+    /// Call `callback` from now on, and get back who was called before. What the kernel has said already was for that
+    /// one: asyncio cancels its handle, which is queued, so nobody is called for it. The level is told of again.
+    pub(super) fn exchange(&self, side: Interest, callback: Ref) -> Option<Ref> {
+        self.begun(side).set(self.hub.reactor.last_dispatch());
+        self.slot(side).replace(Some(callback))
+    }
+
+    fn begun(&self, side: Interest) -> &Cell<u32> {
+        if side == Interest::READ { &self.read_from } else { &self.write_from }
+    }
+
+    fn hear(&self, side: Interest) {
+        if self.begun(side).get() != self.hub.reactor.last_dispatch() {
+            self.tell(side);
+        }
     }
 
     fn tell(&self, side: Interest) {
@@ -94,10 +114,10 @@ fn forgive(done: bool) -> Result<()> {
 impl Source for Watch {
     fn ready(self: Rc<Self>, readiness: Readiness) {
         if readiness.contains(Readiness::READ) {
-            self.tell(Interest::READ);
+            self.hear(Interest::READ);
         }
         if readiness.contains(Readiness::WRITE) {
-            self.tell(Interest::WRITE);
+            self.hear(Interest::WRITE);
         }
     }
 
@@ -184,11 +204,15 @@ impl Watches {
         side: Interest,
         waits: &Obj,
     ) -> std::io::Result<Rc<Entry>> {
+        // An event of before is one of another registration.
+        let never = hub.reactor.last_dispatch().wrapping_sub(1);
         let watch = Rc::new(Watch {
             hub: Rc::clone(hub),
             fd,
             reader: Slot::default(),
             writer: Slot::default(),
+            read_from: Cell::new(never),
+            write_from: Cell::new(never),
             file: Slot::default(),
             socket: Slot::default(),
             is_stream: Cell::new(false),

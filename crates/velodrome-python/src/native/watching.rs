@@ -43,7 +43,7 @@ fn add(this: This<'_, Loop>, args: Args<'_>, side: Interest) -> Result<Ref> {
     };
     let wider = entry.watch.interest().union(side);
     hub.reactor.set_interest_now(&entry.registration, wider).map_err(|error| raise_os_error(&error))?;
-    let before = entry.watch.slot(side).replace(Some(made.clone()));
+    let before = entry.watch.exchange(side, made.clone());
     if let Some(before) = before {
         handle::cancel(&before);
     }
