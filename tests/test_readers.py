@@ -311,7 +311,7 @@ class TestWriters:
         assert seen == ["new"]
 
     def test_replaced_by_a_callback_of_the_same_turn(self, loop, pair):
-        """Both can be written to; whichever runs first replaces both, and nobody is called for what was said before."""
+        """Whichever of two runs first replaces both; nobody is called for what was said before."""
         seen = []
 
         def replace():

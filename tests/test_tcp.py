@@ -880,9 +880,10 @@ class TestEndings:
         assert transport.is_closing()
         transport.close()
         transport.abort()
+        kept = [transport]
+        del transport, _
         with pytest.warns(ResourceWarning, match="unclosed transport"):
-            del transport, _
-            gc.collect()
+            gc.collect(kept.clear() or 2)
 
     @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
     def test_with_something_left_on_a_closed_loop(self, new_loop, pair):
