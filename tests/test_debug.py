@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import sys
 import threading
 import time
@@ -188,6 +189,104 @@ class TestSlowCallbacks:
         with caplog.at_level(logging.WARNING, "asyncio"):
             debugging.run_until_complete(slow_coroutine())
         assert any("Executing <Task " in message for message in self.slow_records(caplog))
+
+    @pytest.fixture
+    def count_of_slow(self, debugging, run, caplog):
+        """How many callbacks are logged while a coroutine runs."""
+        debugging.slow_callback_duration = 0.02
+
+        def count_of_slow(main):
+            with caplog.at_level(logging.WARNING, "asyncio"):
+                run(main)
+            return len(self.slow_records(caplog))
+
+        return count_of_slow
+
+    def test_a_protocol(self, debugging, count_of_slow, pair):
+        class Slow(asyncio.Protocol):
+            def connection_made(self, transport):
+                self.lost = debugging.create_future()
+                time.sleep(0.03)
+
+            def data_received(self, data):
+                time.sleep(0.03)
+
+            def eof_received(self):
+                time.sleep(0.03)
+
+            def connection_lost(self, error):
+                time.sleep(0.03)
+                self.lost.set_result(None)
+
+        async def main():
+            _, protocol = await debugging.create_connection(Slow, sock=pair[0])
+            pair[1].send(b"x")
+            await asyncio.sleep(0.05)
+            pair[1].close()
+            await protocol.lost
+
+        assert count_of_slow(main()) >= 4
+
+    @pytest.mark.velodrome_only(reason="asyncio names the method of its transport")
+    def test_a_protocol_is_named(self, debugging, count_of_slow, pair, caplog):
+        class Slow(asyncio.Protocol):
+            def connection_made(self, transport):
+                time.sleep(0.03)
+
+        async def main():
+            transport, _ = await debugging.create_connection(Slow, sock=pair[0])
+            transport.close()
+            await asyncio.sleep(0)
+
+        count_of_slow(main())
+        assert any(".Slow.connection_made() " in message for message in self.slow_records(caplog))
+
+    def test_a_datagram_protocol(self, debugging, count_of_slow):
+        class Slow(asyncio.DatagramProtocol):
+            def connection_made(self, transport):
+                time.sleep(0.03)
+
+            def datagram_received(self, data, sender):
+                time.sleep(0.03)
+                transport.close()
+
+            def connection_lost(self, error):
+                time.sleep(0.03)
+                lost.set_result(None)
+
+        transport = lost = None
+
+        async def main():
+            nonlocal transport, lost
+            lost = debugging.create_future()
+            transport, _ = await debugging.create_datagram_endpoint(Slow, ("127.0.0.1", 0))
+            transport.sendto(b"x", transport.get_extra_info("sockname"))
+            await lost
+
+        assert count_of_slow(main()) >= 3
+
+    def test_a_servers_factory(self, debugging, count_of_slow):
+        class Protocol(asyncio.Protocol):
+            def connection_made(self, transport):
+                transport.close()
+
+            def connection_lost(self, error):
+                lost.set_result(None)
+
+        lost = None
+
+        def factory():
+            time.sleep(0.03)
+            return Protocol()
+
+        async def main():
+            nonlocal lost
+            lost = debugging.create_future()
+            async with await debugging.create_server(factory, "127.0.0.1", 0) as server:
+                with socket.create_connection(server.sockets[0].getsockname()):
+                    await lost
+
+        assert count_of_slow(main()) >= 1
 
     def test_a_fast_one(self, debugging, caplog):
         with caplog.at_level(logging.WARNING, "asyncio"):

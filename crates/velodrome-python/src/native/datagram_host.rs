@@ -13,8 +13,8 @@ use velodrome_engine::transport::stream::Descriptor;
 use super::datagram::{DatagramTransport, FACTS, HEADER_SIZE, count_of};
 use super::event_loop::Loop;
 use super::stream_host::{
-    CONNECTION_LOST, CONNECTION_MADE, PAUSE_WRITING, RESUME_WRITING, call, check_protocol, flow, refuse,
-    report_call,
+    CONNECTION_LOST, CONNECTION_MADE, PAUSE_WRITING, RESUME_WRITING, call, callback_of, check_protocol, flow,
+    refuse, report_call,
 };
 use super::{dispatch, watching};
 use crate::kit::context;
@@ -47,6 +47,11 @@ impl Host {
         if let Some(this) = transport.as_deref().and_then(This::<DatagramTransport>::of) {
             body(this);
         }
+    }
+
+    /// The same for a callback that the loop runs, which debug mode shall time.
+    fn run(&self, method: &Name, body: impl FnOnce(This<'_, DatagramTransport>)) {
+        self.with(|this| dispatch::observed(|| callback_of(&this.protocol, method), || body(this)));
     }
 }
 
@@ -111,7 +116,7 @@ fn let_go(this: This<'_, DatagramTransport>) {
 
 impl DatagramProtocol for Host {
     fn connection_made(&self) {
-        self.with(|this| {
+        self.run(&CONNECTION_MADE, |this| {
             if call(&this.opened_context, &this.protocol, &CONNECTION_MADE, &[this.object()]).is_err() {
                 report_call(&this.event_loop, &this.protocol, &CONNECTION_MADE, &[this.object()]);
             }
@@ -119,7 +124,7 @@ impl DatagramProtocol for Host {
     }
 
     fn datagram_received(&self, data: &[u8], sender: &Peer) {
-        self.with(|this| {
+        self.run(&DATAGRAM_RECEIVED, |this| {
             let (Ok(data), Ok(sender)) = (recycled::bytes(data), this.senders.shown(sender)) else {
                 return no_memory(this);
             };
@@ -132,7 +137,7 @@ impl DatagramProtocol for Host {
     }
 
     fn error_received(&self, error: io::Error, doing: Doing) {
-        self.with(|this| {
+        self.run(&ERROR_RECEIVED, |this| {
             let Ok(error) = os_error(&error) else { return no_memory(this) };
             let context = match doing {
                 Doing::Receiving => &this.read_context,
@@ -154,7 +159,7 @@ impl DatagramProtocol for Host {
     }
 
     fn resume_writing(&self) {
-        self.with(|this| {
+        self.run(&RESUME_WRITING, |this| {
             let called = call(&this.write_context, &this.protocol, &RESUME_WRITING, &[]);
             flow(this.object(), called, "protocol.resume_writing() failed");
         });
@@ -168,7 +173,7 @@ impl DatagramProtocol for Host {
     }
 
     fn connection_lost(&self, error: Option<io::Error>) {
-        self.with(|this| {
+        self.run(&CONNECTION_LOST, |this| {
             let reason = this.lost_exception.take();
             let reason = reason.or_else(|| error.and_then(|error| os_error(&error).ok()));
             let reason = reason.unwrap_or_else(none);

@@ -203,3 +203,35 @@ pub(crate) fn run_slowly(handle: &Obj, run: impl FnOnce()) {
         leave();
     }
 }
+
+/// The same of what the engine calls, which has no handle until there is something to log. `callback` tells what is run,
+/// ahead of that, because a transport has forgotten its protocol afterwards.
+#[inline]
+pub(super) fn observed<R>(callback: impl FnOnce() -> Ref, run: impl FnOnce() -> R) -> R {
+    if debugging() { observe(&callback(), run) } else { run() }
+}
+
+#[cold]
+#[inline(never)]
+fn observe<R>(callback: &Obj, run: impl FnOnce() -> R) -> R {
+    let event_loop = running_loop();
+    let Some(this) = event_loop.as_deref().and_then(Loop::of) else { return run() };
+    let Ok(before) = this.now() else {
+        leave();
+        return run();
+    };
+    let result = run();
+    if log_if_slow(this, callback, before).is_err() {
+        leave();
+    }
+    result
+}
+
+fn log_if_slow(this: This<'_, Loop>, callback: &Obj, before: f64) -> Result<()> {
+    let lasted = this.now()? - before;
+    if lasted < this.object().getattr(SLOW_DURATION.get()?)?.as_double()? {
+        return Ok(());
+    }
+    let handle = handle::for_report(this, callback, &[])?;
+    SLOW_CALLBACK.get()?.call(&[&handle, &*float(lasted)?]).map(drop)
+}

@@ -134,7 +134,10 @@ struct Connection {
 
 impl Run for Connection {
     fn run(self: Rc<Self>, _: usize) {
-        self.serving.with_loop(|event_loop| self.open(event_loop));
+        dispatch::observed(
+            || self.serving.factory.get_or_none(),
+            || self.serving.with_loop(|event_loop| self.open(event_loop)),
+        );
     }
 }
 

@@ -323,6 +323,15 @@ pub(super) fn report_call(event_loop: &Slot, protocol: &Slot, method: &Name, arg
     dispatch::call_failed(event_loop, callback.as_deref().unwrap_or(&protocol), args);
 }
 
+/// A method of the protocol, or the protocol where it has none, for debug mode to name what it ran.
+pub(super) fn callback_of(protocol: &Slot, method: &Name) -> Ref {
+    let protocol = protocol.get_or_none();
+    method.get().and_then(|name| protocol.getattr(name)).unwrap_or_else(|Raised| {
+        clear_raised();
+        protocol
+    })
+}
+
 /// Run `body` with the pending exception put aside.
 fn keep_error(body: impl FnOnce() -> Result<Ref>) -> Option<Ref> {
     let pending = take_raised();
@@ -370,6 +379,19 @@ fn let_go(this: This<'_, Transport>) {
     }
 }
 
+/// Which method hears of data.
+fn receiving(this: This<'_, Transport>) -> &'static Name {
+    if this.secured.get() || this.buffered.get() { &BUFFER_UPDATED } else { &DATA_RECEIVED }
+}
+
+fn receive(this: This<'_, Transport>, recv: Recv<'_>) -> Received {
+    match (this.secured.get(), this.buffered.get()) {
+        (true, _) => receive_secured(this, recv),
+        (_, true) => receive_buffered(this, recv),
+        _ => receive_bytes(this, recv),
+    }
+}
+
 impl Host {
     fn with<R>(&self, otherwise: R, body: impl FnOnce(This<'_, Transport>) -> R) -> R {
         let transport = self.transport.get();
@@ -378,11 +400,16 @@ impl Host {
             None => otherwise,
         }
     }
+
+    /// The same for a callback that the loop runs, which debug mode shall time.
+    fn run<R>(&self, method: &Name, otherwise: R, body: impl FnOnce(This<'_, Transport>) -> R) -> R {
+        self.with(otherwise, |this| dispatch::observed(|| callback_of(&this.protocol, method), || body(this)))
+    }
 }
 
 impl Protocol for Host {
     fn connection_made(&self) {
-        self.with((), |this| {
+        self.run(&CONNECTION_MADE, (), |this| {
             if call_in(this, &this.opened_context, &CONNECTION_MADE, &[this.object()]).is_err() {
                 report_call(&this.event_loop, &this.protocol, &CONNECTION_MADE, &[this.object()]);
             }
@@ -391,15 +418,13 @@ impl Protocol for Host {
     }
 
     fn data_ready(&self, recv: Recv<'_>) -> Received {
-        self.with(Received::Nothing, |this| match (this.secured.get(), this.buffered.get()) {
-            (true, _) => receive_secured(this, recv),
-            (_, true) => receive_buffered(this, recv),
-            _ => receive_bytes(this, recv),
+        self.with(Received::Nothing, |this| {
+            dispatch::observed(|| callback_of(&this.protocol, receiving(this)), || receive(this, recv))
         })
     }
 
     fn eof_received(&self) -> bool {
-        self.with(false, |this| {
+        self.run(&EOF_RECEIVED, false, |this| {
             let logged = log_if_debugging(&this.event_loop, this.object(), "%r received EOF");
             let answer = logged.and_then(|()| call_in(this, &this.read_context, &EOF_RECEIVED, &[]));
             match answer.and_then(|answer| answer.is_true()) {
@@ -422,7 +447,7 @@ impl Protocol for Host {
     }
 
     fn resume_writing(&self) {
-        self.with((), |this| {
+        self.run(&RESUME_WRITING, (), |this| {
             let called = call_in(this, &this.read_context, &RESUME_WRITING, &[]);
             flow(this.object(), called, "protocol.resume_writing() failed");
         });
@@ -465,7 +490,7 @@ impl Protocol for Host {
     }
 
     fn connection_lost(&self, error: Option<io::Error>) {
-        self.with((), |this| {
+        self.run(&CONNECTION_LOST, (), |this| {
             let reason = reason(this, error);
             let lost = &this.lost_context;
             let context = if lost.slot.is_empty() { &this.read_context } else { lost };
