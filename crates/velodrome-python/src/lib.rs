@@ -92,12 +92,13 @@ fn become_instance(object: &Bound<'_, PyAny>, subclass: &Bound<'_, PyAny>) -> Py
     became.map_err(|_| PyErr::fetch(object.py()))
 }
 
-/// Learn which subclass of `Loop` nearly every loop is, and what warns of a transport that nobody closed: at the end of the
-/// interpreter, when most of those are found, nothing can be imported any more.
+/// Learn which subclass of `Loop` nearly every loop is, and who is to hear of a transport that nobody closed: at the end of
+/// the interpreter, when most of those are found, nothing can be imported any more.
 #[pyfunction]
 fn learn_class(class: &Bound<'_, PyAny>) -> PyResult<()> {
     native::event_loop::learn_class(Obj::of(class))
         .and_then(|()| native::transport::UNCLOSED.get().map(drop))
+        .and_then(|()| native::server::DETACH.get().map(drop))
         .map_err(|_| PyErr::fetch(class.py()))
 }
 

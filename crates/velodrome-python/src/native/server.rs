@@ -14,7 +14,7 @@ use crate::kit::types::This;
 use crate::kit::{sets, weak};
 
 static ATTACH: Imported = Imported::new("velodrome._support", "attach");
-static DETACH: Imported = Imported::new("velodrome._support", "detach");
+pub(crate) static DETACH: Imported = Imported::new("velodrome._support", "detach");
 static SERVER: Imported = Imported::new("velodrome._support", "Server");
 static SERVER_ATTACH: Imported = Imported::new("velodrome._support", "SERVER_ATTACH");
 static SERVER_DETACH: Imported = Imported::new("velodrome._support", "SERVER_DETACH");
