@@ -13,6 +13,7 @@ import time
 import weakref
 
 import pytest
+from conftest import open_descriptors
 from kinds import KINDS
 from recorder import Echo, Recorder, serving
 
@@ -247,6 +248,25 @@ class TestOverriding:
 
 class TestDying:
     """Loops that are closed, dropped, and collected."""
+
+    def test_what_outlives_it_keeps_no_descriptor_of_it(self, new_loop, pair):
+        descriptors = open_descriptors()
+
+        async def main():
+            reader, writer = await asyncio.open_connection(sock=pair[0])
+            pair[1].send(b"x")
+            assert await reader.readexactly(1) == b"x"
+            writer.close()
+            await writer.wait_closed()
+            return writer
+
+        loop = new_loop()
+        writer = loop.run_until_complete(main())
+        receiving = loop.sock_recv(pair[1], 10)
+        loop.close()
+        assert open_descriptors() <= descriptors
+        assert writer.is_closing()
+        receiving.close()
 
     def test_a_closed_loop_is_freed(self, new_loop, kind):
         loop = KINDS[kind]()

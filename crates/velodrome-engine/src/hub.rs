@@ -215,7 +215,9 @@ impl Hub {
     pub fn with_scratch<R>(&self, use_it: impl FnOnce(&mut [u8]) -> R) -> R {
         let mut buffer = self.scratch.take().unwrap_or_else(|| vec![0; SCRATCH].into_boxed_slice());
         let result = use_it(&mut buffer);
-        self.scratch.set(Some(buffer));
+        if !self.closed.get() {
+            self.scratch.set(Some(buffer));
+        }
         result
     }
 
@@ -243,7 +245,9 @@ impl Hub {
 
     /// Give the memory back for the next one who needs it.
     pub fn return_batch(&self, batch: Rc<Batch>) {
-        self.batch.set(Some(batch));
+        if !self.closed.get() {
+            self.batch.set(Some(batch));
+        }
     }
 
     /// Show the host objects that the loop keeps alive.
@@ -261,7 +265,8 @@ impl Hub {
     }
 
     /// Drop everything that waits, unrun, and stop listening to everything. Nothing is borrowed while foreign code is
-    /// dropped.
+    /// dropped. Transports may go on knowing of this for as long as they live, so nothing that is large or the kernel's
+    /// is kept for that.
     pub fn clear(&self) {
         self.closed.set(true);
         drop(self.ready.take());
@@ -273,6 +278,9 @@ impl Hub {
                 source.abandon();
             }
         }
+        self.reactor.close();
+        drop(self.scratch.take());
+        drop(self.batch.take());
     }
 }
 
@@ -340,6 +348,23 @@ mod tests {
         world.hand.set(10);
         world.settle();
         assert_eq!(log.take(), ["A", "C"]);
+    }
+
+    #[test]
+    fn what_outlives_the_loop_keeps_none_of_its_memory() {
+        let world = World::new();
+        let hub = world.hub();
+        let use_it = || {
+            hub.with_scratch(|buffer| buffer[0] = 1);
+            hub.return_batch(hub.receive_batch(|_| Ok(())).unwrap());
+            [hub.scratch.take().is_some(), hub.batch.take().is_some()]
+        };
+        assert_eq!(use_it(), [true, true]);
+        hub.with_scratch(|_| ());
+        hub.return_batch(Rc::default());
+        world.engine.close();
+        assert!(hub.scratch.take().is_none() && hub.batch.take().is_none());
+        assert_eq!(use_it(), [false, false]);
     }
 
     #[test]

@@ -501,6 +501,13 @@ impl Reactor {
         }
     }
 
+    /// Give back what the driver has of the kernel: the loop is closed. The parent's is left alone after a fork.
+    pub fn close(&self) {
+        if !self.disowned.get() {
+            self.driver.close();
+        }
+    }
+
     fn delete(&self, fd: RawFd) -> io::Result<()> {
         if self.disowned.get() { Ok(()) } else { self.driver.delete(fd) }
     }

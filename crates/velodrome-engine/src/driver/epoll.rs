@@ -31,7 +31,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
@@ -44,12 +44,17 @@ use crate::sys::{self, epoll_pwait2};
 const NANOS_PER_MILLI: u64 = 1_000_000;
 const MILLIS_PER_SEC: u64 = 1_000;
 
+/// No descriptor's number.
+const CLOSED: RawFd = -1;
+
 const TROUBLE: EventFlags = EventFlags::HUP.union(EventFlags::ERR);
 const READABLE: EventFlags = EventFlags::IN.union(TROUBLE);
 const WRITABLE: EventFlags = EventFlags::OUT.union(TROUBLE);
 
 pub(super) struct Epoll {
-    queue: OwnedFd,
+    /// A number that names nothing once this is closed: another thread may be about to read it for a wait.
+    queue: Cell<RawFd>,
+    owned: Cell<Option<OwnedFd>>,
     /// Whether the kernel waits by the nanosecond.
     precise: bool,
     /// Where the kernel puts its events. It is taken out for the length of a wait, so that there is no borrow that
@@ -63,7 +68,12 @@ impl Epoll {
     pub(super) fn new() -> io::Result<Self> {
         let queue = kernel::create(CreateFlags::CLOEXEC)?;
         let precise = epoll_pwait2::works(queue.as_fd());
-        Ok(Self { queue, precise, buffer: Cell::new(Vec::with_capacity(MOST_EVENTS)) })
+        Ok(Self {
+            queue: Cell::new(queue.as_raw_fd()),
+            owned: Cell::new(Some(queue)),
+            precise,
+            buffer: Cell::new(Vec::with_capacity(MOST_EVENTS)),
+        })
     }
 
     /// As if on a kernel before 5.11.
@@ -76,26 +86,37 @@ impl Epoll {
         "epoll"
     }
 
+    pub(super) fn close(&self) {
+        self.queue.set(CLOSED);
+        drop(self.owned.take());
+        drop(self.buffer.take());
+    }
+
+    fn queue(&self) -> io::Result<BorrowedFd<'_>> {
+        sys::lend(self.queue.get())
+    }
+
     pub(super) fn add(&self, fd: RawFd, key: Key, interest: Interest) -> io::Result<()> {
-        Ok(kernel::add(&self.queue, sys::lend(fd)?, data(key), flags(interest))?)
+        Ok(kernel::add(self.queue()?, sys::lend(fd)?, data(key), flags(interest))?)
     }
 
     pub(super) fn modify(&self, fd: RawFd, key: Key, interest: Interest) -> io::Result<()> {
-        Ok(kernel::modify(&self.queue, sys::lend(fd)?, data(key), flags(interest))?)
+        Ok(kernel::modify(self.queue()?, sys::lend(fd)?, data(key), flags(interest))?)
     }
 
     pub(super) fn delete(&self, fd: RawFd) -> io::Result<()> {
-        Ok(kernel::delete(&self.queue, sys::lend(fd)?)?)
+        Ok(kernel::delete(self.queue()?, sys::lend(fd)?)?)
     }
 
     /// The new queue takes the old one's number, so that whoever holds that sees no difference.
     pub(super) fn renew(&self, watched: &[(RawFd, Key, Interest)]) -> io::Result<()> {
+        let old = self.queue()?;
         let queue = kernel::create(CreateFlags::CLOEXEC)?;
         for &(fd, key, interest) in watched {
             // What is closed is left out.
             let _ = kernel::add(&queue, sys::lend(fd)?, data(key), flags(interest));
         }
-        sys::take_place(queue, self.queue.as_fd())
+        sys::take_place(queue, old)
     }
 
     pub(super) fn wait(&self, events: &mut Vec<Event>, timeout: Timeout) -> io::Result<()> {
@@ -108,11 +129,12 @@ impl Epoll {
     }
 
     fn fill(&self, buffer: &mut Vec<kernel::Event>, timeout: Timeout) -> io::Result<()> {
+        let queue = self.queue()?;
         let waited = match timeout {
-            Timeout::After(nanos) if self.precise => epoll_pwait2::wait(self.queue.as_fd(), buffer, nanos),
-            Timeout::After(nanos) => coarse(self.queue.as_fd(), buffer, Some(round_up(nanos))),
-            Timeout::Zero => coarse(self.queue.as_fd(), buffer, Some(Timespec::default())),
-            Timeout::Never => coarse(self.queue.as_fd(), buffer, None),
+            Timeout::After(nanos) if self.precise => epoll_pwait2::wait(queue, buffer, nanos),
+            Timeout::After(nanos) => coarse(queue, buffer, Some(round_up(nanos))),
+            Timeout::Zero => coarse(queue, buffer, Some(Timespec::default())),
+            Timeout::Never => coarse(queue, buffer, None),
         };
         waited.or_else(|error| match error.raw_os_error() {
             Some(number) if number == Errno::INTR.raw_os_error() => Ok(()),
@@ -123,7 +145,7 @@ impl Epoll {
 
 impl fmt::Debug for Epoll {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Epoll").field("queue", &self.queue).field("precise", &self.precise).finish()
+        f.debug_struct("Epoll").field("queue", &self.queue.get()).field("precise", &self.precise).finish()
     }
 }
 

@@ -149,6 +149,12 @@ impl Driver {
         self.reason
     }
 
+    /// Gives back what it has of the kernel. What is asked of it from then on is `EBADF`, but reading and writing, which
+    /// need nothing of that.
+    pub fn close(&self) {
+        each!(self, backend => backend.close());
+    }
+
     /// Begins to watch `fd`.
     pub fn add(&self, fd: RawFd, key: Key, interest: Interest) -> io::Result<()> {
         let key = key.checked()?;

@@ -47,6 +47,10 @@ impl Portable {
         "portable"
     }
 
+    pub(super) fn close(&self) {
+        self.poller.close();
+    }
+
     pub(super) fn add(&self, fd: RawFd, key: Key, interest: Interest) -> io::Result<()> {
         self.poller.add(fd, wish(key, interest)?, self.mode(interest))?;
         self.remember(fd, key, interest);

@@ -18,6 +18,10 @@ impl Portable {
         match *self {}
     }
 
+    pub(super) fn close(&self) {
+        match *self {}
+    }
+
     pub(super) fn add(&self, _fd: RawFd, _key: Key, _interest: Interest) -> io::Result<()> {
         match *self {}
     }

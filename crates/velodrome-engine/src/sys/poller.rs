@@ -5,22 +5,41 @@
 
 use std::io;
 use std::os::fd::RawFd;
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use polling::{Event, Events, PollMode, Poller as Kernel};
+use rustix::io::Errno;
 
 use super::lend;
 
-/// One of the kernel's event queues, whichever kernel it is.
-pub(crate) struct Poller(Kernel);
+/// One of the kernel's event queues, whichever kernel it is; none once closed. A lock, because a face lets other threads
+/// run during a wait.
+pub(crate) struct Poller {
+    kernel: RwLock<Option<Kernel>>,
+    supports_level: bool,
+}
 
 impl Poller {
     pub(crate) fn new() -> io::Result<Self> {
-        Kernel::new().map(Self)
+        let kernel = Kernel::new()?;
+        Ok(Self { supports_level: kernel.supports_level(), kernel: RwLock::new(Some(kernel)) })
+    }
+
+    /// Does nothing while somebody waits; then it is closed when it is dropped.
+    pub(crate) fn close(&self) {
+        if let Ok(mut kernel) = self.kernel.try_write() {
+            drop(kernel.take());
+        }
+    }
+
+    fn with<R>(&self, call: impl FnOnce(&Kernel) -> io::Result<R>) -> io::Result<R> {
+        let kernel = self.kernel.read().unwrap_or_else(PoisonError::into_inner);
+        kernel.as_ref().map_or(Err(Errno::BADF.into()), call)
     }
 
     pub(crate) fn supports_level(&self) -> bool {
-        self.0.supports_level()
+        self.supports_level
     }
 
     pub(crate) fn add(&self, fd: RawFd, interest: Event, mode: PollMode) -> io::Result<()> {
@@ -29,18 +48,20 @@ impl Poller {
         // driver promises that by the driver's contract. Broken, it costs memory safety nothing: every backend keeps
         // numbers, not references, and the kernels answer EBADF or forget a closed descriptor by themselves; keys are
         // generational for the one that does not.
-        unsafe { self.0.add_with_mode(&source, interest, mode) }
+        self.with(|kernel| unsafe { kernel.add_with_mode(&source, interest, mode) })
     }
 
     pub(crate) fn modify(&self, fd: RawFd, interest: Event, mode: PollMode) -> io::Result<()> {
-        self.0.modify_with_mode(lend(fd)?, interest, mode)
+        let source = lend(fd)?;
+        self.with(|kernel| kernel.modify_with_mode(source, interest, mode))
     }
 
     pub(crate) fn delete(&self, fd: RawFd) -> io::Result<()> {
-        self.0.delete(lend(fd)?)
+        let source = lend(fd)?;
+        self.with(|kernel| kernel.delete(source))
     }
 
     pub(crate) fn wait(&self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
-        self.0.wait(events, timeout).map(drop)
+        self.with(|kernel| kernel.wait(events, timeout).map(drop))
     }
 }

@@ -48,9 +48,30 @@ pub fn driver_suite(make: impl Fn() -> Driver) {
         has_the_rest_in_the_next_wait,
         wakes_from_another_thread,
         reports_a_refused_connection,
+        gives_back_what_it_has_when_closed,
     ] {
         rule(&make());
     }
+}
+
+fn gives_back_what_it_has_when_closed(driver: &Driver) {
+    let (left, _right) = sys::socketpair().unwrap();
+    let fd = left.as_raw_fd();
+    driver.add(fd, Key(1), Interest::WRITE).unwrap();
+    driver.close();
+    let mut events = Vec::new();
+    for refused in [
+        driver.add(fd, Key(2), Interest::READ),
+        driver.modify(fd, Key(1), Interest::READ),
+        driver.delete(fd),
+        driver.wait(&mut events, Timeout::Zero),
+        driver.wait(&mut events, Timeout::Never),
+    ] {
+        assert_eq!(refused.unwrap_err().raw_os_error(), Some(Errno::BADF.raw_os_error()));
+    }
+    let _ = driver.renew(&[(fd, Key(1), Interest::READ)]);
+    driver.close();
+    assert!(events.is_empty());
 }
 
 /// The rules of registration alone, which a driver with no kernel keeps as well.
