@@ -115,10 +115,11 @@ def fail_empty_waiter(waiter: asyncio.Future[None]) -> None:
 
 
 def accept_exhausted(loop: Any, sock: Any, exception: OSError) -> None:
-    """Report that descriptors have run out."""
+    """Report that descriptors have run out, or that every connection is forbidden."""
+    forbidden = isinstance(exception, PermissionError)
     loop.call_exception_handler(
         {
-            "message": "socket.accept() out of system resource",
+            "message": f"socket.accept() {'not permitted' if forbidden else 'out of system resource'}",
             "exception": exception,
             "socket": trsock.TransportSocket(sock),
         }

@@ -186,6 +186,11 @@ pub(crate) fn closed() -> io::Error {
     )
 }
 
+/// Somebody waits for a connection that is over, or writes to it.
+pub(crate) fn lost() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionReset, "the connection is closed")
+}
+
 /// What should not come to pass, whatever a program, a peer or the kernel does.
 pub(crate) fn unforeseen(kind: io::ErrorKind, what: &str) -> io::Error {
     io::Error::new(kind, format!("{what}, which is a mistake of velodrome's: please report it"))

@@ -10,12 +10,21 @@ use velodrome_engine::sys::{self, Peer, SocketType};
 
 use crate::advice;
 
-/// A stream socket that is connected, and to whom.
+/// A stream socket that is connected, and to whom. Over the internet small writes leave at once from now on, as asyncio has
+/// it for every connection.
 pub(crate) fn connection(socket: OwnedFd) -> io::Result<(OwnedFd, Peer)> {
     adopt(&socket, SocketType::STREAM)
         .and_then(|()| sys::getpeername(socket.as_raw_fd()))
+        .and_then(|peer| hurry(&socket, &peer).map(|()| peer))
         .map(|peer| (socket, peer))
         .map_err(advice::no_stream)
+}
+
+fn hurry(socket: &OwnedFd, peer: &Peer) -> io::Result<()> {
+    match peer.as_socket_addr() {
+        Some(_) => sys::set_nodelay(socket.as_raw_fd(), true),
+        None => Ok(()),
+    }
 }
 
 /// A stream socket that listens from now on.

@@ -167,7 +167,6 @@ impl Source for Watch {
     }
 }
 
-/// As wait(2) puts it: the exit status in the second byte, or a signal in the first.
 impl Lost {
     fn told(self) -> io::Error {
         io::Error::other(match self {
@@ -177,6 +176,7 @@ impl Lost {
     }
 }
 
+/// As wait(2) puts it: the exit status in the second byte, or a signal in the first.
 fn status(ending: Ending) -> ExitStatus {
     ExitStatus::from_raw(match ending {
         Ending::Code(code) => (code & 0xff) << 8,

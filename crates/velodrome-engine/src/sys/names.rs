@@ -44,7 +44,8 @@ pub struct AddressInfo {
 /// The addresses of `host`, or of this machine, and of `service`, a name or a number.
 ///
 /// # Errors
-/// `NotFound` for a name that there is none of, or that has no address of the kind, `InvalidInput` for what cannot be asked; what the resolver says.
+/// `NotFound` for a name that there is none of, or that has no address of the kind; `InvalidInput` for what cannot be
+/// asked; what the resolver says.
 pub fn getaddrinfo(host: Option<&str>, service: Option<&str>, hints: Hints) -> io::Result<Vec<AddressInfo>> {
     let (host, service) = (host.map(CString::new).transpose()?, service.map(CString::new).transpose()?);
     let text = |text: &Option<CString>| text.as_ref().map_or(ptr::null(), |text| text.as_ptr());

@@ -227,7 +227,8 @@ pub(crate) fn methods<T: Coroutine>() -> Vec<Method> {
 }
 
 /// What tools show and ask, for [`Native::getset`]. `__class__` is what `inspect.iscoroutine` goes by, which frameworks ask
-/// before they await something (anyio's task groups do); there is neither frame nor code.
+/// before they await something (anyio's task groups do); there is neither frame nor code,
+/// so `inspect.getcoroutinestate` takes one that was not begun for closed.
 pub(crate) fn getset<T: Coroutine>() -> Vec<GetSet> {
     static CLASS: Imported = Imported::new("types", "CoroutineType");
     vec![

@@ -87,7 +87,7 @@ fn without_repeats(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 }
 
 /// Of both families.
-pub(super) fn every_interface(port: u16) -> Vec<SocketAddr> {
+pub(crate) fn every_interface(port: u16) -> Vec<SocketAddr> {
     vec![(Ipv4Addr::UNSPECIFIED, port).into(), (Ipv6Addr::UNSPECIFIED, port).into()]
 }
 

@@ -3,7 +3,7 @@
 mod attempt;
 pub(crate) mod door;
 pub(crate) mod hints;
-mod listening;
+pub(crate) mod listening;
 pub(crate) mod lookup;
 pub(crate) mod options;
 pub(crate) mod racing;

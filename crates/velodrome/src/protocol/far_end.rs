@@ -8,6 +8,7 @@ use std::task::Poll;
 
 use velodrome_engine::sys::Peer;
 
+use crate::advice::lost;
 use crate::channel::Channel;
 use crate::waiting::Waiters;
 
@@ -60,9 +61,4 @@ impl FarEnd {
     pub(super) fn wake(&self) {
         self.waiters.wake();
     }
-}
-
-/// As the writer of a stream says it to who waits.
-fn lost() -> io::Error {
-    io::Error::new(io::ErrorKind::ConnectionReset, "the connection is closed")
 }

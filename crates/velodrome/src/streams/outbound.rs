@@ -5,6 +5,7 @@ use std::io;
 use std::task::Poll;
 
 use super::connection::same_error;
+use crate::advice::lost;
 use crate::waiting::Waiters;
 
 #[derive(Default)]
@@ -99,8 +100,4 @@ impl Outbound {
         }
         Ok(())
     }
-}
-
-fn lost() -> io::Error {
-    io::Error::new(io::ErrorKind::ConnectionReset, "the connection is closed")
 }

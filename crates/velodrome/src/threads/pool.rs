@@ -158,8 +158,8 @@ impl Shared {
 /// the pool's threads is free (see [`Builder::blocking_threads`](crate::Builder::blocking_threads)).
 ///
 /// A panic in it is the task's error. When the runtime is dropped it waits for what was begun or queued, for five
-/// minutes at most, or as long as
-/// [`Runtime::shutdown_timeout`](crate::Runtime::shutdown_timeout) says. Where no loop runs, the function is dropped, and awaiting the task says so.
+/// minutes at most, or as long as [`Runtime::shutdown_timeout`](crate::Runtime::shutdown_timeout) says. Where no loop
+/// runs, the function is dropped, and awaiting the task says so.
 ///
 /// ```
 /// velodrome::run(async {

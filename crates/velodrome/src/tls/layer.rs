@@ -26,7 +26,8 @@ use crate::waiting::Waiter;
 /// What is read at once: four of TLS's records, the largest.
 const ROOM: usize = 64 * 1024;
 
-/// How long what was written before a close may take to leave, in nanoseconds: asyncio's `SSL_SHUTDOWN_TIMEOUT`.
+/// How long the peer may take nothing of what was written before a close, in nanoseconds: asyncio's `SSL_SHUTDOWN_TIMEOUT`,
+/// which is for all of it.
 const PATIENCE: u64 = 30_000_000_000;
 
 /// What a runnable of a layer is for.
@@ -65,6 +66,8 @@ pub(crate) struct Layer {
     parting: Cell<bool>,
     /// When the end will not be waited for any longer.
     deadline: Cell<Option<TimerKey>>,
+    /// What was still to be sent when that was set.
+    left: Cell<usize>,
 }
 
 enum Progress {
@@ -91,6 +94,7 @@ impl Layer {
             unread: Cell::default(),
             parting: Cell::default(),
             deadline: Cell::default(),
+            left: Cell::default(),
         });
         layer.stream.set_protocol(Rc::clone(&layer) as Rc<_>);
         layer
@@ -280,6 +284,7 @@ impl Layer {
     /// Let a peer that takes nothing not keep the connection for ever.
     fn limit_end(&self) {
         if let Some(myself) = self.myself.upgrade().filter(|_| !self.stream.is_lost()) {
+            self.left.set(self.stream.buffered());
             let hub = self.stream.hub();
             let deadline = hub.clock.now().saturating_add(PATIENCE);
             self.deadline.set(Some(hub.call_at(deadline, Runnable::from_rc(myself, GIVE_UP))));
@@ -288,6 +293,10 @@ impl Layer {
 
     fn give_up(&self) {
         self.deadline.set(None);
+        if self.stream.buffered() < self.left.get() {
+            // Slowly, but it takes.
+            return self.limit_end();
+        }
         let what = "the peer did not take what was written before the connection was closed";
         Stream::abort(&self.stream, Some(io::Error::new(io::ErrorKind::TimedOut, what)));
     }
@@ -315,6 +324,10 @@ impl Protocol for Layer {
 
     fn data_ready(&self, recv: Recv<'_>) -> Received {
         self.catch_up();
+        if self.held.get() {
+            // It paused again; the kernel will tell again, in particular of an end, which comes behind what is held.
+            return Received::Nothing;
+        }
         // Taken out, not borrowed: whoever is told below may read another connection.
         let mut ciphertext = CIPHERTEXT.take();
         ciphertext.resize(ROOM, 0);

@@ -246,6 +246,31 @@ async fn settle_by_clock() {
     }
 }
 
+/// A peer that takes some of it in each half minute gets all.
+#[test]
+fn a_slow_peer_is_waited_for() {
+    let (clock, hand) = Clock::manual();
+    let runtime = Builder::new().clock(clock).build().unwrap();
+    let answer = runtime.block_on(async {
+        let much = |_reader: StreamReader, writer: StreamWriter| async move {
+            // More than two sockets' buffers.
+            writer.write(vec![7; 32 << 20]);
+            writer.close();
+            writer.wait_closed().await
+        };
+        let server = start_tls_server(much, HOST, 0, server_config()).await.unwrap();
+        let port = server.local_addr().unwrap().port();
+        let (mut reader, _writer) = open_tls_connection(HOST, port, client_config(true)).await.unwrap();
+        for _ in 0..16 {
+            reader.readexactly(2 << 20).await?;
+            hand.advance(20 * SECOND);
+            settle_by_clock().await;
+        }
+        Ok::<_, velodrome::ReadError>(reader.read(1).await?)
+    });
+    assert_eq!(answer.unwrap().unwrap(), b"");
+}
+
 #[test]
 fn who_closes_in_time_is_not_cut_off_later() {
     let (clock, hand) = Clock::manual();

@@ -1,13 +1,14 @@
 //! Where a datagram socket of the internet is, and whom it talks to.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use velodrome_engine::sys::{self, Peer, SocketType};
 
 use crate::advice;
 use crate::local::Local;
+use crate::net::listening::every_interface;
 use crate::net::lookup;
 
 /// Where a datagram socket is, and whom it talks to: the arguments of asyncio's `create_datagram_endpoint`.
@@ -83,7 +84,7 @@ impl DatagramOptions {
     /// A socket for the first pair of addresses that will do.
     pub(super) async fn open(&self, local: &Local) -> io::Result<OwnedFd> {
         let here = match &self.local {
-            Some((host, port)) if host.is_empty() => anywhere(*port),
+            Some((host, port)) if host.is_empty() => every_interface(*port),
             named => addresses(local, named.as_ref()).await?,
         };
         let there = addresses(local, self.remote.as_ref()).await?;
@@ -123,10 +124,6 @@ fn no_address() -> io::Error {
         io::ErrorKind::InvalidInput,
         "a datagram endpoint needs a local or a remote address, and both of one family",
     )
-}
-
-fn anywhere(port: u16) -> Vec<SocketAddr> {
-    vec![(Ipv4Addr::UNSPECIFIED, port).into(), (Ipv6Addr::UNSPECIFIED, port).into()]
 }
 
 async fn addresses(local: &Local, name: Option<&(String, u16)>) -> io::Result<Vec<SocketAddr>> {
