@@ -29,7 +29,7 @@
 //! | `loop.time` | [`Instant::now`](crate::Instant::now) | |
 //! | `open_connection`, `start_server` | the same | keyword arguments: [`ConnectOptions`](crate::ConnectOptions), [`ListenOptions`](crate::ListenOptions) |
 //! | `open_connection(sock=…)` | [`open_socket`](crate::open_socket) | |
-//! | `start_server(sock=…)` | `ListenOptions::start_server_on` | |
+//! | `start_server(sock=…)` | [`ListenOptions::start_server_on`](crate::ListenOptions::start_server_on) | |
 //! | `loop.sock_recv`, `sock_sendall`, `sock_connect`, `sock_accept` | [`AsyncFd`](crate::AsyncFd) over the socket | see [below](#sockets-of-ones-own) |
 //! | `open_unix_connection`, `start_unix_server` | the same | a stale socket file is asked before it is replaced |
 //! | `StreamReader`, `StreamWriter` | the same | `read(-1)` is [`read_to_end`](crate::StreamReader::read_to_end) |
