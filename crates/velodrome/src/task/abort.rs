@@ -6,7 +6,8 @@ use super::cell::{TaskRef, WeakRef};
 
 /// Cancels a [`Task`](crate::Task) that somebody else awaits, in [`join_all`](crate::join_all()) or
 /// [`wait`](crate::wait()): what [`Task::abort_handle`](crate::Task::abort_handle) gives. Any number of them may be
-/// kept, for any time: neither the task's future nor its output lives longer for that (the memory where they were does), and dropping one cancels nothing.
+/// kept, for any time: neither the task's future nor its output lives longer for that, though the memory where they were
+/// does, and dropping one cancels nothing.
 ///
 /// ```
 /// use velodrome::AbortHandle;
