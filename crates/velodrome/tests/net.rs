@@ -9,10 +9,10 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 
-use support::{Flag, deserted_port, kind, quietly, really, settle};
+use support::{Flag, deserted_port, kind, quietly, really, recording, settle};
 use velodrome::{
-    AddressFamily, Builder, LookupOptions, Server, SocketType, StreamReader, StreamWriter, Task,
-    open_connection, spawn, start_server, yield_now,
+    AddressFamily, LookupOptions, Server, SocketType, StreamReader, StreamWriter, Task, open_connection,
+    spawn, start_server, yield_now,
 };
 
 const HOST: &str = "127.0.0.1";
@@ -205,14 +205,6 @@ fn a_server_may_be_closed_by_its_handler() {
         assert_eq!(reader.read_to_end().await.unwrap(), b"closed");
         started.wait_closed().await;
     });
-}
-
-/// A loop that writes down its unhandled errors.
-fn recording() -> (velodrome::Runtime, Rc<RefCell<Vec<String>>>) {
-    let seen: Rc<RefCell<Vec<String>>> = Rc::default();
-    let log = Rc::clone(&seen);
-    let builder = Builder::new().on_error(move |error| log.borrow_mut().push(error.to_string()));
-    (builder.build().unwrap(), seen)
 }
 
 #[test]

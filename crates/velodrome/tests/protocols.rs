@@ -5,11 +5,10 @@ mod support;
 
 use std::cell::RefCell;
 use std::io;
-use std::rc::Rc;
 
-use support::{Flag, Log, deserted_port, kind, quietly, really, settle};
+use support::{Flag, Log, deserted_port, kind, quietly, really, recording, settle};
 use velodrome::{
-    BufferedProtocol, Builder, Protocol, ProtocolRef, Server, StreamReader, StreamWriter, Transport,
+    BufferedProtocol, Protocol, ProtocolRef, Server, StreamReader, StreamWriter, Transport,
     create_connection, create_server, create_unix_connection, create_unix_server, open_connection, spawn,
     start_server,
 };
@@ -192,14 +191,6 @@ fn who_gives_up_leaves_no_connection() {
         let refused = create_connection(|| Tells::new(&log), HOST, deserted_port()).await;
         assert_eq!(kind(refused), Some(io::ErrorKind::ConnectionRefused));
     });
-}
-
-/// A loop that writes down its unhandled errors.
-fn recording() -> (velodrome::Runtime, Rc<RefCell<Vec<String>>>) {
-    let seen: Rc<RefCell<Vec<String>>> = Rc::default();
-    let log = Rc::clone(&seen);
-    let builder = Builder::new().on_error(move |error| log.borrow_mut().push(error.to_string()));
-    (builder.build().unwrap(), seen)
 }
 
 #[test]

@@ -47,6 +47,14 @@ pub(crate) fn really<F: Future>(future: F) -> F::Output {
     velodrome::run(future).unwrap()
 }
 
+/// A loop that writes down its unhandled errors.
+pub(crate) fn recording() -> (Runtime, Rc<RefCell<Vec<String>>>) {
+    let seen: Rc<RefCell<Vec<String>>> = Rc::default();
+    let log = Rc::clone(&seen);
+    let builder = Builder::new().on_error(move |error| log.borrow_mut().push(error.to_string()));
+    (builder.build().unwrap(), seen)
+}
+
 /// Two connected pairs of streams.
 pub(crate) fn pair() -> ((StreamReader, StreamWriter), (StreamReader, StreamWriter)) {
     let (left, right) = UnixStream::pair().unwrap();

@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use configs::{HOST, certificate, client_config, server_config};
-use support::{Log, kind, really, settle};
+use support::{Log, kind, really, recording, settle};
 use velodrome::tls::{
     Tls, create_tls_connection, create_tls_connection_on, create_tls_server, open_tls_connection, rustls,
     start_tls_server,
@@ -95,14 +95,6 @@ fn many_at_once() {
             client.await.unwrap();
         }
     });
-}
-
-/// A loop that writes down its unhandled errors.
-fn recording() -> (velodrome::Runtime, Rc<RefCell<Vec<String>>>) {
-    let seen: Rc<RefCell<Vec<String>>> = Rc::default();
-    let log = Rc::clone(&seen);
-    let builder = Builder::new().on_error(move |error| log.borrow_mut().push(error.to_string()));
-    (builder.build().unwrap(), seen)
 }
 
 #[test]
