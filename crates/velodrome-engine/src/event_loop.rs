@@ -47,7 +47,7 @@ impl EventLoop {
     /// # Errors
     /// What the kernel says when a descriptor is not to be had.
     pub fn with(driver: Driver, clock: Clock) -> io::Result<Self> {
-        let inbox = Inbox::new()?;
+        let inbox = Inbox::new(driver.tells_rings_once())?;
         let hub = Hub::new(Reactor::new(driver), clock);
         hub.reactor.add_bell(inbox.fd(), INBOX_KEY)?;
         Ok(Self {
@@ -82,10 +82,11 @@ impl EventLoop {
         self.stopping.get()
     }
 
-    /// Whether callbacks are due or the end is, so that the wait must not block whatever the time is.
+    /// Whether callbacks are due or the end is, so that the wait must not block whatever the time is. What rang is due: the
+    /// wait that heard it may have ended in an exception, and it is told once.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        self.stopping.get() || !self.hub.ready.is_empty()
+        self.stopping.get() || !self.hub.ready.is_empty() || self.inbox.has_rung()
     }
 
     /// Phase 1: how long the wait may last. One that will block is the time to give back the memory of a burst: the
@@ -389,6 +390,17 @@ mod tests {
         engine.wait(Timeout::Zero).unwrap();
         engine.dispatch();
         assert!(engine.hub().ready.is_empty());
+    }
+
+    #[test]
+    fn a_ring_whose_wait_ended_in_an_exception_is_heard_by_the_next() {
+        let engine = EventLoop::with(Driver::new().unwrap(), Clock::manual().0).unwrap();
+        engine.inbox().push(SendRunnable::from_arc(Arc::new(Sent))).unwrap();
+        engine.wait(Timeout::Never).unwrap();
+        assert_eq!(engine.timeout(0), Timeout::Zero, "it may not be told again");
+        engine.wait(Timeout::Zero).unwrap();
+        engine.dispatch();
+        assert_eq!(engine.hub().ready.len(), 1);
     }
 
     #[test]

@@ -251,7 +251,7 @@ impl Reactor {
     /// # Errors
     /// What the kernel says of the descriptor.
     pub fn add_bell(&self, fd: RawFd, key: Key) -> io::Result<()> {
-        self.driver.add(fd, key, Interest::READ)?;
+        self.driver.add(fd, key, Interest::RING)?;
         self.bells.borrow_mut().push((fd, key));
         Ok(())
     }
@@ -461,7 +461,7 @@ impl Reactor {
     /// heard of it. What cannot be registered is closed itself.
     fn renew(&self) {
         let mut all: Vec<_> =
-            self.bells.borrow().iter().map(|(fd, key)| (*fd, *key, Interest::READ)).collect();
+            self.bells.borrow().iter().map(|(fd, key)| (*fd, *key, Interest::RING)).collect();
         for registration in self.registrations() {
             let armed = registration.armed.get();
             if !armed.is_none() {

@@ -6,15 +6,16 @@
 //!
 //! # Why no wake-up is lost
 //!
-//! The flag `signalled` means: *the bell rings, or is about to; whoever set the flag is on the way to it*. Three
-//! rules follow from that.
+//! The flag `signalled` means: *the bell rings, or is about to; whoever set the flag is on the way to it*. The loop
+//! looks at it before it sleeps, and does not if it is set. Three rules follow.
 //!
 //! 1. **Only who turns the flag from false to true rings.** So there is one ring for each time it is set, and nobody
 //!    rings in vain. The item was queued before, under the mutex.
-//! 2. **Only who has heard the bell clears the flag.** [`Inbox::drain`] may run between another thread's setting of
-//!    the flag and its ring. Were it to clear the flag then, the late ring would make the bell readable with no flag
-//!    up: the cheap path would never silence it, and a level-triggered driver would report it for ever. So the flag
-//!    stays up, and the ring that is on its way brings the loop back to clear it.
+//! 2. **Where the bell must be silenced, only who has heard it clears the flag.** [`Inbox::drain`] may run between
+//!    another thread's setting of the flag and its ring. Were it to clear the flag then, the late ring would make the
+//!    bell readable with no flag up: the cheap path would never silence it, and a level-triggered driver would report
+//!    it for ever. So the flag stays up, and the ring that is on its way brings the loop back to clear it. A driver that
+//!    tells each ring once reports the late one once: a turn for nothing, and otherwise a system call less each time.
 //! 3. **The flag is cleared before the queue is emptied.** A push whose item comes too late for this emptying took
 //!    the mutex after it; so it sees the flag cleared (or set again by somebody who will ring), and rings itself.
 //!
@@ -39,6 +40,8 @@ pub struct Inbox<T> {
     /// True means: the bell rings, or is about to.
     signalled: AtomicBool,
     bell: Bell,
+    /// Whether the driver tells each ring once.
+    told_once: bool,
 }
 
 struct Queue<T> {
@@ -47,10 +50,10 @@ struct Queue<T> {
 }
 
 impl<T: Send> Inbox<T> {
-    /// An open, empty, silent inbox.
-    pub fn new() -> io::Result<Arc<Self>> {
+    /// An open, empty, silent inbox, whose bell is registered with a driver that tells each ring once or does not.
+    pub fn new(told_once: bool) -> io::Result<Arc<Self>> {
         let queue = Mutex::new(Queue { items: Vec::new(), open: true });
-        Ok(Arc::new(Self { queue, signalled: AtomicBool::new(false), bell: Bell::new()? }))
+        Ok(Arc::new(Self { queue, signalled: AtomicBool::new(false), bell: Bell::new()?, told_once }))
     }
 
     /// The descriptor to register for reading. It belongs to the inbox.
@@ -101,7 +104,7 @@ impl<T: Send> Inbox<T> {
 
     #[cold]
     fn answer(&self, into: &mut Vec<T>) {
-        if self.bell.silence() {
+        if self.told_once || self.bell.silence() {
             self.signalled.swap(false, Ordering::AcqRel);
         }
         let mut queue = self.lock();
@@ -146,16 +149,29 @@ mod tests {
         !events.is_empty()
     }
 
-    fn watched<T: Send>() -> (Arc<Inbox<T>>, Driver) {
-        let inbox = Inbox::new().unwrap();
-        let driver = Driver::new().unwrap();
-        driver.add(inbox.fd(), Key(1), Interest::READ).unwrap();
+    fn watched_by<T: Send>(driver: Driver, interest: Interest) -> (Arc<Inbox<T>>, Driver) {
+        let inbox = Inbox::new(interest == Interest::RING).unwrap();
+        driver.add(inbox.fd(), Key(1), interest).unwrap();
         (inbox, driver)
+    }
+
+    fn watched<T: Send>() -> (Arc<Inbox<T>>, Driver) {
+        watched_by(Driver::new().unwrap(), Interest::READ)
+    }
+
+    /// By levels, and as the platform's best driver does it.
+    fn each_way<T: Send>() -> [(Arc<Inbox<T>>, Driver); 2] {
+        let best = Driver::new().unwrap();
+        let interest = if best.tells_rings_once() { Interest::RING } else { Interest::READ };
+        [watched(), watched_by(best, interest)]
     }
 
     #[test]
     fn items_come_in_order_and_the_bell_falls_silent() {
-        let (inbox, driver) = watched();
+        each_way().into_iter().for_each(comes_in_order);
+    }
+
+    fn comes_in_order((inbox, driver): (Arc<Inbox<i32>>, Driver)) {
         assert!(!rings(&driver, Timeout::Zero));
         inbox.push(1).unwrap();
         inbox.push(2).unwrap();
@@ -187,7 +203,10 @@ mod tests {
 
     #[test]
     fn a_wake_without_an_item() {
-        let (inbox, driver) = watched::<()>();
+        each_way().into_iter().for_each(wakes);
+    }
+
+    fn wakes((inbox, driver): (Arc<Inbox<()>>, Driver)) {
         inbox.wake();
         inbox.wake();
         assert!(rings(&driver, Timeout::Zero));
@@ -225,6 +244,25 @@ mod tests {
     }
 
     #[test]
+    fn a_drain_before_a_ring_that_is_told_once_costs_a_turn() {
+        let (inbox, driver) = each_way().into_iter().next_back().unwrap();
+        if !driver.tells_rings_once() {
+            return;
+        }
+        inbox.lock().items.push(7);
+        inbox.signalled.store(true, Ordering::Release);
+        let mut items = Vec::new();
+        inbox.drain(&mut items);
+        assert!(!inbox.has_rung() && items == [7]);
+        inbox.bell.ring();
+        assert!(rings(&driver, Timeout::Zero) && !rings(&driver, Timeout::Zero));
+        inbox.push(8).unwrap();
+        assert!(rings(&driver, Timeout::Zero), "unread as it is, it tells the next ring");
+        inbox.drain(&mut items);
+        assert_eq!(items, [7, 8]);
+    }
+
+    #[test]
     fn a_poisoned_lock_is_no_end() {
         let (inbox, _driver) = watched();
         let other = inbox.clone();
@@ -243,9 +281,12 @@ mod tests {
     /// into its limit, an item out of order as one too.
     #[test]
     fn nothing_is_lost_under_stress() {
+        each_way().into_iter().for_each(loses_nothing);
+    }
+
+    fn loses_nothing((inbox, driver): (Arc<Inbox<(usize, usize)>>, Driver)) {
         const THREADS: usize = 4;
         const EACH: usize = 20_000;
-        let (inbox, driver) = watched();
         thread::scope(|scope| {
             for thread in 0..THREADS {
                 let inbox = &inbox;

@@ -177,6 +177,7 @@ fn flags(interest: Interest) -> EventFlags {
     let mut flags = EventFlags::empty();
     flags.set(EventFlags::IN, interest.contains(Interest::READ));
     flags.set(EventFlags::OUT, interest.contains(Interest::WRITE));
+    flags.set(EventFlags::ET, interest.contains(Interest::RING));
     flags
 }
 

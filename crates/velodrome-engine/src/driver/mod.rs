@@ -19,7 +19,8 @@
 //! # Waiting
 //!
 //! * Readiness is **level-triggered**: what is ready is reported by every wait until it is read, written or no longer
-//!   watched.
+//!   watched. A bell is the exception, where [`Driver::tells_rings_once`]: what is registered with [`Interest::RING`] is
+//!   reported again only when it was rung again, and need not be read.
 //! * A hang-up or an error is reported as readable *and* writable, whatever was asked for, because whoever tries will
 //!   be told the reason. The caller keeps of it what it cares about.
 //! * One wait may tell about one descriptor by two events (kqueue does). It reports at most [`MOST_EVENTS`]; the next
@@ -147,6 +148,11 @@ impl Driver {
     /// Why it is this one, as the end of a sentence.
     pub fn reason(&self) -> &str {
         self.reason
+    }
+
+    /// Whether [`Interest::RING`] is told once for each ring, so that a bell need not be silenced by a system call.
+    pub fn tells_rings_once(&self) -> bool {
+        matches!(self.backend, Backend::Epoll(_))
     }
 
     /// Gives back what it has of the kernel. What is asked of it from then on is `EBADF`, but reading and writing, which

@@ -4,6 +4,7 @@ use std::io;
 
 const READ: u8 = 1;
 const WRITE: u8 = 2;
+const ONCE: u8 = 4;
 const MASK: usize = (READ | WRITE) as usize;
 
 /// The most events one wait reports. More means fewer calls for a loop with thousands of busy sockets; the price is
@@ -43,6 +44,8 @@ impl Interest {
     pub const WRITE: Self = Self(WRITE);
     /// Either.
     pub const BOTH: Self = Self(READ | WRITE);
+    /// That a bell is rung; each ring is told once where [`Driver::tells_rings_once`](super::Driver::tells_rings_once).
+    pub const RING: Self = Self(READ | ONCE);
 
     /// Whether all of `other` is wanted.
     pub const fn contains(self, other: Self) -> bool {

@@ -10,7 +10,8 @@ pub(crate) use loom::sync::{Mutex, MutexGuard};
 
 use loom::sync::atomic::AtomicU64;
 
-/// An eventfd as its manual page describes it. Relaxed, because the kernel promises nobody an ordering.
+/// An eventfd as its manual page describes it. Reading it is relaxed, because that promises nobody an ordering; who is
+/// told of a ring by epoll has taken a lock of the kernel's after who rang.
 #[derive(Debug)]
 pub(crate) struct Bell(AtomicU64);
 
@@ -24,7 +25,7 @@ impl Bell {
     }
 
     pub(crate) fn ring(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.0.fetch_add(1, Ordering::Release);
     }
 
     pub(crate) fn silence(&self) -> bool {
@@ -33,6 +34,6 @@ impl Bell {
 
     /// How often it was rung since it was last silenced.
     pub(crate) fn rings(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.load(Ordering::Acquire)
     }
 }

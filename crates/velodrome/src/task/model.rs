@@ -20,7 +20,7 @@ struct Loop {
 
 impl Loop {
     fn new() -> Self {
-        let door: Door = Inbox::new().unwrap();
+        let door: Door = Inbox::new(false).unwrap();
         set_here(Arc::as_ptr(&door).cast());
         Self { door }
     }

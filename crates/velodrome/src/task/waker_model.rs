@@ -22,7 +22,7 @@ fn turn(door: &Door, level: &AtomicUsize) -> Option<usize> {
 #[test]
 fn no_wake_up_is_lost_and_what_was_written_before_it_is_seen() {
     loom::model(|| {
-        let door: Door = Inbox::new().unwrap();
+        let door: Door = Inbox::new(false).unwrap();
         let waker = Waker::from(MainWaker::new(Arc::clone(&door)));
         // Loom does not see the door; it sees `sent`, and so tries turns before, between and after the wake-ups.
         let [level, sent] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
