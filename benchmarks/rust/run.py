@@ -1,9 +1,10 @@
 """The Rust face against tokio, compio and smol: `make bench-rust`.
 
-Runtimes run in turn, for some rounds, and of each the best is kept: noise only ever adds. A workload is
-a process of its own, which prints what its measured part cost (`src/main.rs`); a row over the network is
-a server program driven by `../load`. System calls and instructions, which noise does not move, are
-counted once.
+Runtimes run in turn, for some rounds. Of each the best is shown, because noise only ever adds; two are
+compared round by round, because the machine is now faster and now slower by a third, for longer than a
+round. A workload is a process of its own, which prints what its measured part cost (`src/main.rs`); a row
+over the network is a server program driven by `../load`. System calls and instructions, which noise does
+not move, are counted once.
 """
 
 from __future__ import annotations
@@ -53,12 +54,15 @@ def runtimes_of(row: Any) -> list[str]:
     return [FLOOR, *RUNTIMES] if isinstance(row, Served) and row.floor else RUNTIMES
 
 
-def best(experiment: Experiment, kept: dict) -> dict:
-    """The better of what is kept and one round more. One failed round fails the row."""
+def with_round(experiment: Experiment, kept: dict) -> dict:
+    """What is kept and one round more. One failed round fails the row."""
     if "error" in kept:
         return kept
     found = attempt(experiment, experiment.round)
-    return found if "error" in found or found["own"] < kept.get("own", float("inf")) else kept
+    if "error" in found:
+        return found
+    rounds = [*kept.get("rounds", []), found["own"]]
+    return {"own": min(rounds), "rounds": rounds}
 
 
 def measured(row: Any, programs: Programs, options: argparse.Namespace) -> dict[str, dict]:
@@ -69,7 +73,7 @@ def measured(row: Any, programs: Programs, options: argparse.Namespace) -> dict[
     rounds = min(options.rounds, 2) if isinstance(row, Waiting) else options.rounds
     for _ in range(rounds):
         for experiment in experiments:
-            found[experiment.runtime] = best(experiment, found[experiment.runtime])
+            found[experiment.runtime] = with_round(experiment, found[experiment.runtime])
     for experiment in experiments:
         if "error" not in found[experiment.runtime]:
             count(experiment, found[experiment.runtime], options)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import datetime
 import json
+import operator
 import pathlib
+import statistics
 
 from contest import BY_NAME, FLOOR, OURS, RIVAL, RUNTIMES, Any
 
@@ -26,7 +28,8 @@ OTHERS = [runtime for runtime in RUNTIMES if runtime not in (OURS, RIVAL)]
 HOW = (
     "Made by `make bench-rust`: runtimes on one thread in turn, the best round of each; tokio is "
     "`current_thread`, `floor` the C loop over epoll. What each row does is in `benchmarks/rust/src`, goals "
-    "are in `benchmarks/rust/contest.py`; `to tokio` is the share of its cost that Velodrome takes. Servers "
+    "are in `benchmarks/rust/contest.py`; `to tokio` is the share of its cost that Velodrome takes, the "
+    "median of what it was in each round, which the machine's faster and slower minutes do not move. Servers "
     "are measured as Python's are: time on a processor, user and system, from the scheduler, instructions of "
     "user space by callgrind, system calls by strace. A row reaches its goal when it does by each figure "
     "that it has a goal for, and is ahead of compio and smol by the first."
@@ -43,8 +46,11 @@ def figure(row: dict, runtime: str, key: str = "own") -> float | None:
     return row.get(runtime, {}).get(key)
 
 
-def ratio(row: dict, key: str = "own") -> float | None:
-    ours, theirs = figure(row, OURS, key), figure(row, RIVAL, key)
+def ratio(row: dict, key: str = "own", rival: str = RIVAL) -> float | None:
+    """Our share of a rival's cost: round by round where there were rounds."""
+    if key == "own" and figure(row, OURS) is not None and figure(row, rival) is not None:
+        return statistics.median(map(operator.truediv, row[OURS]["rounds"], row[rival]["rounds"]))
+    ours, theirs = figure(row, OURS, key), figure(row, rival, key)
     return ours / theirs if ours is not None and theirs else None
 
 
@@ -73,8 +79,7 @@ def more_calls(row: dict) -> bool:
 
 
 def is_behind(row: dict, other: str) -> bool:
-    ours, theirs = figure(row, OURS), figure(row, other)
-    return ours is not None and theirs is not None and ours > theirs
+    return exceeds(ratio(row, rival=other), 1.0)
 
 
 def unknown(about: Any, row: dict) -> list[str]:

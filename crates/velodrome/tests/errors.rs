@@ -11,7 +11,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 
-use support::{Log, pair, really};
+use support::{Log, Outer, pair, really};
 use velodrome::signals::{SIGKILL, SIGTERM, SIGUSR1, signal};
 use velodrome::{
     AsyncFd, Builder, DatagramOptions, DatagramProtocol, LookupOptions, Outcome, Protocol, ReadError,
@@ -239,22 +239,6 @@ fn a_handler_may_return_any_error() {
     ];
     for error in errors {
         assert_eq!(error, ["the connection: no thanks"]);
-    }
-}
-
-/// An error behind which there is another.
-#[derive(Debug)]
-struct Outer(io::Error);
-
-impl std::fmt::Display for Outer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("outer")
-    }
-}
-
-impl Error for Outer {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.0)
     }
 }
 

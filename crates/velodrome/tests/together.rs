@@ -9,7 +9,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use support::{Flag, Log, OnDrop, imagine, quietly, settle, time_of, wait_until_dropped};
+use support::{Flag, Log, OnDrop, Outer, imagine, quietly, settle, time_of, wait_until_dropped};
 use velodrome::{
     All, Failure, FirstCompleted, FirstError, as_completed, gather, join_all, shield, sleep, spawn,
     task_group, timeout, wait, yield_now,
@@ -353,18 +353,6 @@ fn an_io_error_of_a_group_has_the_kind_of_all_its_failures() {
 #[test]
 fn what_is_behind_the_first_failure_is_the_source() {
     use std::error::Error;
-    #[derive(Debug)]
-    struct Outer(io::Error);
-    impl std::fmt::Display for Outer {
-        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("outer")
-        }
-    }
-    impl Error for Outer {
-        fn source(&self) -> Option<&(dyn Error + 'static)> {
-            Some(&self.0)
-        }
-    }
     imagine(async {
         let outer = || Outer(io::Error::other("inner"));
         let failed = task_group(async |_| Err::<(), Box<dyn Error>>(outer().into())).await.unwrap_err();

@@ -71,11 +71,7 @@ impl StreamWriter {
 
     /// Until little enough is kept, on a connection that is not closed.
     fn poll_room(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
-        let drained = self.0.outbound.drained();
-        if drained.is_pending() {
-            self.0.outbound.waiters.wait(cx);
-        }
-        ready!(drained)?;
+        ready!(self.or_wait(cx, self.0.outbound.drained()))?;
         if self.is_closing() {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::BrokenPipe, "the connection is closed")));
         }
@@ -84,11 +80,14 @@ impl StreamWriter {
 
     /// Wait until the kernel has taken everything.
     pub(crate) fn poll_flush(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = self.0.flushed();
-        if flushed.is_pending() {
+        self.or_wait(cx, self.0.flushed())
+    }
+
+    fn or_wait(&self, cx: &Context<'_>, done: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
+        if done.is_pending() {
             self.0.outbound.waiters.wait(cx);
         }
-        flushed
+        done
     }
 
     /// Wait until the kernel has taken everything, and say that no more will be written.

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::cell::{Cell, RefCell};
+use std::error::Error;
 use std::future::{Future, pending};
 use std::io;
 use std::net::TcpListener;
@@ -148,4 +149,20 @@ pub(crate) fn quietly<R>(act: impl FnOnce() -> R) -> R {
 /// A listener's error, or any: what tests of failures compare.
 pub(crate) fn kind<T>(result: io::Result<T>) -> Option<io::ErrorKind> {
     result.err().map(|error| error.kind())
+}
+
+/// An error behind which there is another.
+#[derive(Debug)]
+pub(crate) struct Outer(pub(crate) io::Error);
+
+impl std::fmt::Display for Outer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("outer")
+    }
+}
+
+impl Error for Outer {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.0)
+    }
 }
