@@ -12,7 +12,8 @@ use super::{Peer, batch, lend, native, retry};
 /// next to nothing, and are few enough that one busy socket does not hold the others up.
 pub const BATCH: usize = 16;
 
-/// Room for each datagram of a batch: UDP counts a length in 16 bits, header included, so none is larger.
+/// Room for each datagram of a batch: UDP counts a length in 16 bits, header included, so none is larger. Only sockets of
+/// the internet are received from by the batch.
 pub const LARGEST: usize = 64 * 1024;
 
 /// From the beginning of one datagram's room to the next one's. Not a power of two, after which a processor's cache

@@ -15,22 +15,29 @@ pub(super) struct Habit {
     wait: u8,
     /// How many to wait after a try in vain; doubles with each.
     patience: u8,
+    /// Its datagrams may be larger than the room that a batch has for each.
+    never: bool,
 }
 
 impl Habit {
     /// Whether the next receive should ask for several. Counts the plain ones.
     pub(super) fn expects_several(&mut self) -> bool {
         if self.wait == 0 {
-            return true;
+            return !self.never;
         }
         self.wait -= 1;
         false
     }
 
+    /// Datagrams of this socket may be of any size.
+    pub(super) fn never(&mut self) {
+        self.never = true;
+    }
+
     /// A receive of several brought so many.
     pub(super) fn note(&mut self, count: usize) {
         if count > 1 {
-            *self = Self { wait: 0, patience: 1 };
+            (self.wait, self.patience) = (0, 1);
         } else {
             self.wait = self.patience;
             self.patience = (self.patience * 2).min(LONGEST);
@@ -39,9 +46,9 @@ impl Habit {
 }
 
 impl Default for Habit {
-    /// The first datagram of a socket is as a rule alone.
+    /// The first datagram of a socket is as a rule alone; and who sent it tells of which kind the socket is.
     fn default() -> Self {
-        Self { wait: 1, patience: 2 }
+        Self { wait: 1, patience: 2, never: false }
     }
 }
 

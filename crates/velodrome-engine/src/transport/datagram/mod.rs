@@ -349,6 +349,9 @@ impl Datagram {
     fn receive_one(&self, protocol: &dyn DatagramProtocol) -> io::Result<()> {
         self.hub.with_scratch(|buffer| {
             let (length, sender) = self.driver().recv_from(self.fd, buffer)?;
+            if sender.as_socket_addr().is_none() {
+                self.change_habit(Habit::never);
+            }
             // Cut: half a datagram is worse than none.
             let data = buffer.get(..length).ok_or_else(|| io::Error::from_raw_os_error(EMSGSIZE))?;
             protocol.datagram_received(data, &sender);
@@ -357,17 +360,19 @@ impl Datagram {
     }
 
     fn expects_several(&self) -> bool {
+        self.change_habit(Habit::expects_several)
+    }
+
+    fn change_habit<R>(&self, change: impl FnOnce(&mut Habit) -> R) -> R {
         let mut habit = self.habit.get();
-        let several = habit.expects_several();
+        let result = change(&mut habit);
         self.habit.set(habit);
-        several
+        result
     }
 
     fn receive_several(self: &Rc<Self>) -> io::Result<()> {
         let received = self.hub.receive_batch(|batch| self.driver().recv_batch(self.fd, batch));
-        let mut habit = self.habit.get();
-        habit.note(received.as_ref().map_or(0, |batch| batch.len()));
-        self.habit.set(habit);
+        self.change_habit(|habit| habit.note(received.as_ref().map_or(0, |batch| batch.len())));
         self.arrived.replace(Some(received?));
         self.next.set(0);
         self.deliver();
