@@ -1017,3 +1017,12 @@ class TestEndpoint:
                 assert peer.recv(9) == b"x"
 
         run(main())
+
+
+def test_a_number_is_no_address_of_a_unix_socket():
+    """``bytes(5)`` would make a name of five zeros of it."""
+    numeric = pytest.importorskip("velodrome._datagrams").numeric
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        with pytest.raises(TypeError, match="bytes-like"):
+            numeric(sock, 5)
+        assert (numeric(sock, "a"), numeric(sock, bytearray(b"b"))) == (b"a", b"b")

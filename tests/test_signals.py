@@ -376,3 +376,77 @@ def test_a_wakeup_descriptor_of_others_comes_back(new_loop):
     loop.remove_signal_handler(USR1)
     loop.close()
     assert signal.set_wakeup_fd(-1) == -1
+
+
+class TestWakeupDescriptorsOfTheProgram:
+    """There is one in the process, and a loop has it while it runs."""
+
+    @pytest.fixture
+    def wakeup(self):
+        """A descriptor that the program has set; what its other end reads."""
+        reader, writer = socket.socketpair()
+        with reader, writer:
+            reader.setblocking(False)
+            writer.setblocking(False)
+            signal.set_wakeup_fd(writer.fileno())
+            before = signal.signal(USR1, lambda *_: None)
+            yield reader, writer
+            signal.signal(USR1, before)
+            signal.set_wakeup_fd(-1)
+
+    def test_it_is_told_while_the_loop_runs(self, loop, wakeup):
+        reader, _ = wakeup
+        told = []
+        loop.add_reader(reader, lambda: (told.append(reader.recv(9)), loop.stop()))
+        loop.call_soon(kill_from_a_thread)
+        loop.call_later(5, loop.stop)
+        loop.run_forever()
+        loop.remove_reader(reader)
+        assert told == [bytes([USR1])]
+
+    def test_it_is_told_of_the_last_moment(self, loop, wakeup):
+        reader, writer = wakeup
+
+        async def main():
+            os.kill(os.getpid(), USR1)
+
+        loop.run_until_complete(main())
+        assert reader.recv(9) == bytes([USR1])
+        assert signal.set_wakeup_fd(writer.fileno()) == writer.fileno()
+
+    def test_one_that_is_set_meanwhile_stays(self, loop):
+        reader, writer = socket.socketpair()
+        with reader, writer:
+            writer.setblocking(False)
+
+            async def main():
+                signal.set_wakeup_fd(writer.fileno())
+
+            loop.run_until_complete(main())
+            assert signal.set_wakeup_fd(-1) == writer.fileno()
+
+    def test_one_that_was_closed_meanwhile_is_no_error(self, loop):
+        reader, writer = socket.socketpair()
+        with reader:
+            writer.setblocking(False)
+            signal.set_wakeup_fd(writer.fileno())
+
+            async def main():
+                writer.close()
+                os.kill(os.getpid(), signal.SIGCONT)
+
+            loop.run_until_complete(main())
+        signal.set_wakeup_fd(-1)
+
+    def test_a_loop_hears_of_what_came_while_another_ran(self, new_loop):
+        outer, inner, seen = new_loop(), new_loop(), []
+        outer.add_signal_handler(USR1, seen.append, "handled")
+
+        async def main():
+            os.kill(os.getpid(), USR1)
+            await asyncio.sleep(0.02)
+
+        inner.run_until_complete(main())
+        outer.run_until_complete(asyncio.sleep(0.02))
+        assert seen == ["handled"]
+        outer.remove_signal_handler(USR1)

@@ -73,7 +73,7 @@ def check_address(given: Any, only: Any) -> None:
 def numeric(sock: socket.socket, address: Any) -> Any:
     """Say an address in numbers, so that a datagram for it can wait; looks names up, as sendto does."""
     if sock.family == socket.AF_UNIX:
-        return os.fsencode(address) if isinstance(address, str) else bytes(address)
+        return os.fsencode(address) if isinstance(address, str) else bytes(memoryview(address))
     host = {"": "0.0.0.0", "<broadcast>": "255.255.255.255"}.get(address[0], address[0])
     if not host or sock.family == socket.AF_INET6:
         host = address[0] or "::"

@@ -119,6 +119,7 @@ class EventLoop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]
         "_timer_cancelled_count",
         "_transports",
         "_unix_server_sockets",
+        "_wakeup_before",
         "_watcher",
         "slow_callback_duration",
     )
@@ -126,6 +127,7 @@ class EventLoop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]
     def __init__(self) -> None:
         self._ssock: Any = None
         self._csock: Any = None
+        self._wakeup_before = -1
         self._resolver: concurrent.futures.ThreadPoolExecutor | None = None
         super().__init__(_Selector(self))  # type: ignore[arg-type]
         for name in ("time", "call_at"):
@@ -226,6 +228,14 @@ class EventLoop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]
         self._check_closed()
         self._open_self_pipe()
         super().add_signal_handler(sig, callback, *args)
+
+    def _process_self_data(self, data: bytes) -> None:
+        super()._process_self_data(data)
+        if self._wakeup_before >= 0 and (signals := data.replace(b"\0", b"")):
+            # Of the program's own descriptor, or of a loop with handlers that does not run now. One that is
+            # full has woken whoever reads it.
+            with contextlib.suppress(OSError):
+                os.write(self._wakeup_before, signals)
 
     # -- transports
 
@@ -472,19 +482,39 @@ class _ForOwnSocket:
 class _SignalWakeup:
     """Lets a signal wake the loop: without it Ctrl-C could wait until something else happens.
 
-    Only the main thread gets signals. A wake-up descriptor that somebody else set is put back afterwards.
+    Only the main thread gets signals. There is one wake-up descriptor in the process. What comes while it is
+    ours is passed on to the one that was there before, which is put back afterwards, unless the program has
+    set another one meanwhile.
     """
 
     def __init__(self, loop: EventLoop) -> None:
         self._loop = loop
 
     def __enter__(self) -> None:
-        fd = self._loop._open_self_pipe()
-        self._before = signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
+        loop = self._loop
+        self._fd = loop._open_self_pipe()
+        self._before = _set_wakeup_fd(self._fd)
+        self._outer = loop._wakeup_before
+        if self._before != self._fd:
+            loop._wakeup_before = self._before
 
     def __exit__(self, *exc_info: object) -> None:
-        if not self._loop._signal_handlers:
-            signal.set_wakeup_fd(self._before, warn_on_full_buffer=False)
+        loop = self._loop
+        if not loop._signal_handlers:
+            now = _set_wakeup_fd(self._before)
+            if now not in (self._fd, self._before):
+                _set_wakeup_fd(now)
+        if loop._wakeup_before >= 0 and loop._ssock is not None:
+            loop._read_from_self()
+        loop._wakeup_before = self._outer
+
+
+def _set_wakeup_fd(fd: int) -> int:
+    """Set it, or none if it was closed meanwhile; returns what was set."""
+    try:
+        return signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
+    except (OSError, ValueError):
+        return signal.set_wakeup_fd(-1)
 
 
 class _RunningElsewhere:
