@@ -132,11 +132,13 @@ class TestCoroutine:
         run(main())
 
     @pytest.mark.velodrome_only
-    def test_never_awaited_does_nothing(self, loop, run, pair):
+    def test_never_awaited_does_nothing_but_says_so(self, loop, run, pair):
         async def main():
             pair[1].send(b"abc")
-            loop.sock_recv(pair[0], 10)
-            loop.sock_sendall(pair[0], b"not sent")
+            with pytest.warns(RuntimeWarning, match=r"coroutine '\w+\.sock_recv' was never awaited"):
+                loop.sock_recv(pair[0], 10)
+            with pytest.warns(RuntimeWarning, match=r"coroutine '\w+\.sock_sendall' was never awaited"):
+                loop.sock_sendall(pair[0], b"not sent")
             gc.collect()
             assert pair[0].recv(10) == b"abc"
             with pytest.raises(BlockingIOError):

@@ -9,6 +9,7 @@ import inspect
 import os
 import socket
 import sys
+import warnings
 import weakref
 
 import pytest
@@ -486,14 +487,37 @@ class TestCancellation:
         talk(test)
 
     @NATIVE
-    def test_never_awaited_does_nothing(self, talk):
+    def test_never_awaited_does_nothing_but_says_so(self, talk):
         async def test(reader, writer, peer):
             peer.send(b"abc")
             await buffered(reader, 3)
-            reader.read(3)
-            writer.drain()
+            with pytest.warns(RuntimeWarning, match=r"coroutine 'StreamReader.read' was never awaited"):
+                reader.read(3)
+            with pytest.warns(RuntimeWarning, match=r"coroutine 'StreamWriter.drain' was never awaited"):
+                writer.drain()
             gc.collect()
             assert reader._buffer == b"abc"
+
+        talk(test)
+
+    def test_one_that_was_closed_or_cancelled_before_it_began_says_nothing(self, talk):
+        async def test(reader, writer, peer):
+            reader.read(3).close()
+            asyncio.ensure_future(writer.drain()).cancel()
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                await turns(3)
+
+        talk(test)
+
+    def test_the_warning_leaves_an_exception_alone(self, talk):
+        async def test(reader, writer, peer):
+            def forgets():
+                forgotten = reader.read(3)  # noqa: F841  it goes with the frame
+                raise KeyError("the program's")
+
+            with pytest.warns(RuntimeWarning, match="never awaited"), pytest.raises(KeyError):
+                forgets()
 
         talk(test)
 

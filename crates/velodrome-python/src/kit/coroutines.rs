@@ -4,10 +4,11 @@
 //! `am_send`, an `await` by `tp_iternext` (3.12 and later) or `am_send`. A coroutine that has its answer returns it
 //! from the first of these: the task that awaits goes on without having been suspended.
 //!
-//! The life cycle is that of real coroutines, with their words for what may not be done; but one that was never
-//! awaited has done nothing and says nothing.
+//! The life cycle is that of real coroutines, with their words for what may not be done, and their warning of one that
+//! was never awaited.
 
 use std::cell::Cell;
+use std::ffi::CString;
 use std::ptr;
 
 use pyo3::ffi;
@@ -17,7 +18,7 @@ use super::methods::{Args, GetSet, Method};
 use super::names::Imported;
 use super::object::{
     Obj, Raised, Ref, Result, boolean, clear_raised, none, raise_exception, raised, runtime_error, status,
-    string, take_raised, type_error, value_error, with_raised_aside,
+    string, take_raised, type_error, value_error, with_raised_aside, write_unraisable,
 };
 use super::stopping::{stop_briefly, stop_with};
 use super::types::{Native, This, guarded, make_type_with, slot};
@@ -211,6 +212,27 @@ fn close<T: Coroutine>(this: This<'_, T>) -> Result<Ref> {
     this.life().0.set(Phase::Done);
     this.let_go();
     closed
+}
+
+/// A coroutine goes, for [`Native::ends`]: if nobody has awaited it or closed it, that was forgotten.
+#[inline]
+pub(crate) fn end<T: Coroutine>(coroutine: &T) {
+    if coroutine.life().0.get() == Phase::New {
+        with_raised_aside(|| warn_of_unawaited(coroutine.function()));
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn warn_of_unawaited(function: &str) {
+    let text = format!("coroutine '{function}' was never awaited");
+    let warned = CString::new(text).is_ok_and(|text| {
+        // SAFETY: attached, with no exception pending; the text ends with a zero.
+        unsafe { ffi::PyErr_WarnEx(ffi::PyExc_RuntimeWarning, text.as_ptr(), 1) == 0 }
+    });
+    if !warned && raised() {
+        write_unraisable(&none());
+    }
 }
 
 /// The methods that make a coroutine, for [`Native::methods`].

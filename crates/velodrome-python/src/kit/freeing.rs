@@ -87,7 +87,11 @@ unsafe fn free_up<T: Native>(object: *mut ffi::PyObject) {
             let found = ptr::replace(dict, ptr::null_mut());
             ffi::Py_XDECREF(found);
         }
-        let _ = catch_unwind(AssertUnwindSafe(|| ptr::drop_in_place(value_ptr::<T>(object))));
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            let value = value_ptr::<T>(object);
+            (*value).ends();
+            ptr::drop_in_place(value);
+        }));
         census::died(name_of::<T>());
         if let Some(spare) = T::spare().filter(|_| kind == T::layout().type_ptr())
             && spare.keep(object)

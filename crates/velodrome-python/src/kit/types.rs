@@ -101,6 +101,8 @@ pub(crate) trait Native: Sized + 'static {
     fn clear(&self);
     /// Called once before the object goes; see [`Self::FINALIZE`].
     fn finalize(_this: This<'_, Self>) {}
+    /// The object has gone, and nobody can reach it any more: cheaper than [`Self::finalize`].
+    fn ends(&self) {}
     /// An attribute was set or deleted on an instance; for types that follow overrides.
     const WATCHES_ATTRIBUTES: bool = false;
     /// See [`Self::WATCHES_ATTRIBUTES`].

@@ -336,6 +336,10 @@ impl Native for Reading {
         coroutines::getset::<Self>()
     }
 
+    fn ends(&self) {
+        coroutines::end(self);
+    }
+
     fn traverse(&self, visit: &mut Visit) {
         visit.slot(&self.reader);
         let wait = self.wait.take();

@@ -223,6 +223,10 @@ impl Native for Operation {
         coroutines::getset::<Self>()
     }
 
+    fn ends(&self) {
+        coroutines::end(self);
+    }
+
     fn traverse(&self, visit: &mut Visit) {
         for slot in [&self.event_loop, &self.socket, &self.first, &self.second] {
             visit.slot(slot);

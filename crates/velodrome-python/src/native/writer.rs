@@ -203,6 +203,10 @@ impl Native for Draining {
         coroutines::getset::<Self>()
     }
 
+    fn ends(&self) {
+        coroutines::end(self);
+    }
+
     fn traverse(&self, visit: &mut Visit) {
         visit.slot(&self.writer);
         visit.slot(&self.inner);
