@@ -572,7 +572,7 @@ class TestStreamsUseThingsAgain:
                 other.__class__ = _core.StreamReader
                 other.cycle, other.marked = other.read(1), reader.marked
                 del other, reader.marked
-                with pytest.warns(RuntimeWarning, match="never awaited"):
+                with pytest.warns(RuntimeWarning, match="never awaited"):  # noqa: PT031  two are forgotten
                     make()
                     assert is_collected(reference)
 

@@ -12,7 +12,6 @@ import concurrent.futures
 import contextlib
 import contextvars
 import os
-import signal
 import socket
 import sys
 import threading
@@ -21,7 +20,7 @@ import weakref
 from asyncio import events, tasks
 
 # _support is native code's to call, which may be when no descriptor is left to import it with.
-from . import _core, _datagrams, _probe, _processes, _sendfile, _support  # noqa: F401
+from . import _core, _datagrams, _probe, _processes, _sendfile, _signals, _support  # noqa: F401
 from ._inherited import SelectorEventLoop, base_events, futures
 
 TYPE_CHECKING = False  # a checker takes it for true; importing typing takes milliseconds
@@ -163,7 +162,7 @@ class EventLoop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]
         """Run until ``stop()`` is called."""
         self._run_forever_setup()
         try:
-            with _SignalWakeup(self) if _on_main_thread() else _RunningElsewhere(self):
+            with _signals.Wakeup(self) if _on_main_thread() else _RunningElsewhere(self):
                 self._run()
         finally:
             self._run_forever_cleanup()
@@ -231,11 +230,7 @@ class EventLoop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]
 
     def _process_self_data(self, data: bytes) -> None:
         super()._process_self_data(data)
-        if self._wakeup_before >= 0 and (signals := data.replace(b"\0", b"")):
-            # Of the program's own descriptor, or of a loop with handlers that does not run now. One that is
-            # full has woken whoever reads it.
-            with contextlib.suppress(OSError):
-                os.write(self._wakeup_before, signals)
+        _signals.pass_on(data, self._wakeup_before)
 
     # -- transports
 
@@ -477,44 +472,6 @@ class _ForOwnSocket:
         protocol = self._factory()
         self.succeeded = True
         return protocol
-
-
-class _SignalWakeup:
-    """Lets a signal wake the loop: without it Ctrl-C could wait until something else happens.
-
-    Only the main thread gets signals. There is one wake-up descriptor in the process. What comes while it is
-    ours is passed on to the one that was there before, which is put back afterwards, unless the program has
-    set another one meanwhile.
-    """
-
-    def __init__(self, loop: EventLoop) -> None:
-        self._loop = loop
-
-    def __enter__(self) -> None:
-        loop = self._loop
-        self._fd = loop._open_self_pipe()
-        self._before = _set_wakeup_fd(self._fd)
-        self._outer = loop._wakeup_before
-        if self._before != self._fd:
-            loop._wakeup_before = self._before
-
-    def __exit__(self, *exc_info: object) -> None:
-        loop = self._loop
-        if not loop._signal_handlers:
-            now = _set_wakeup_fd(self._before)
-            if now not in (self._fd, self._before):
-                _set_wakeup_fd(now)
-        if loop._wakeup_before >= 0 and loop._ssock is not None:
-            loop._read_from_self()
-        loop._wakeup_before = self._outer
-
-
-def _set_wakeup_fd(fd: int) -> int:
-    """Set it, or none if it was closed meanwhile; returns what was set."""
-    try:
-        return signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
-    except (OSError, ValueError):
-        return signal.set_wakeup_fd(-1)
 
 
 class _RunningElsewhere:
