@@ -15,12 +15,12 @@ const LEVELS: &[&[&str]] = &[
     &["ready", "timers", "wakeup"],
     &["reactor", "putting_off"],
     &["hub"],
-    &["transport", "streams", "net", "process", "signals"],
+    &["transport", "streams", "net", "process"],
     &["event_loop"],
 ];
 
 /// Usable by all, know nobody.
-const GROUND: &[&str] = &["census", "clock", "error", "trace"];
+const GROUND: &[&str] = &["census", "clock"];
 
 /// May use everything.
 const ROOF: &[&str] = &["testing"];

@@ -10,7 +10,6 @@ const PLACES: &[&str] = &[
     // A task is one allocation, and its waker a count of it.
     "crates/velodrome/src/task/cell.rs",
     "crates/velodrome-python/src/kit/",
-    "crates/velodrome-python/src/native/",
 ];
 
 /// How far above its `unsafe` a SAFETY comment may begin to end: a statement that is broken over lines lies between.

@@ -56,7 +56,7 @@ impl<T: Send> Inbox<T> {
         Ok(Arc::new(Self { queue, signalled: AtomicBool::new(false), bell: Bell::new()?, told_once }))
     }
 
-    /// The descriptor to register for reading. It belongs to the inbox.
+    /// The descriptor to register with [`Interest::RING`](crate::driver::Interest::RING). It belongs to the inbox.
     pub fn fd(&self) -> RawFd {
         self.bell.fd()
     }
@@ -87,7 +87,8 @@ impl<T: Send> Inbox<T> {
         self.signalled.load(Ordering::Acquire)
     }
 
-    /// Moves all items to the end of `into`, oldest first, and silences the bell. For the loop's thread.
+    /// Moves all items to the end of `into`, oldest first, and silences the bell where the driver would tell of it again. For
+    /// the loop's thread.
     #[inline]
     pub fn drain(&self, into: &mut Vec<T>) {
         if self.has_rung() {

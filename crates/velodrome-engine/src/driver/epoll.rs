@@ -28,6 +28,11 @@
 //! it after the first report. Without `EPOLLRDHUP`: that a peer will send no more is seen by reading, after what it
 //! did send.
 
+//!
+//! # Bells
+//!
+//! `EPOLLET` on an eventfd reports each write to it once, read or not; so nobody reads a loop's own.
+
 use std::cell::Cell;
 use std::fmt;
 use std::io;

@@ -47,6 +47,7 @@ pub fn driver_suite(make: impl Fn() -> Driver) {
         reports_many_at_once,
         has_the_rest_in_the_next_wait,
         wakes_from_another_thread,
+        tells_each_ring,
         reports_a_refused_connection,
         gives_back_what_it_has_when_closed,
     ] {
@@ -408,6 +409,20 @@ fn wakes_from_another_thread(driver: &Driver) {
         is_ready(driver, &[(1, Readiness::READ)]);
     });
     assert!(bell.silence());
+    is_silent(driver);
+}
+
+fn tells_each_ring(driver: &Driver) {
+    let bell = sys::Bell::new().unwrap();
+    driver.add(bell.fd(), Key(1), Interest::RING).unwrap();
+    for _ in 0..3 {
+        bell.ring();
+        is_ready(driver, &[(1, Readiness::READ)]);
+        if driver.tells_rings_once() {
+            is_silent(driver);
+        }
+    }
+    bell.silence();
     is_silent(driver);
 }
 
