@@ -16,7 +16,7 @@ use std::time::Duration;
 use support::{kind, really, settle};
 use velodrome::{
     ConnectOptions, ListenOptions, StreamReader, StreamWriter, getaddrinfo, open_connection,
-    open_unix_connection, spawn, start_server, start_unix_server, yield_now,
+    open_unix_connection, spawn, start_server, start_unix_server, timeout, yield_now,
 };
 
 const HOST: &str = "127.0.0.1";
@@ -322,5 +322,19 @@ fn who_waits_for_a_server_has_no_turn_for_each_client_that_leaves() {
         }
         closed.await.unwrap();
         assert_eq!(polls.get(), 2, "once to begin, once for the last client");
+    });
+}
+
+#[test]
+fn a_server_that_outlives_its_loop_says_so_and_lets_nobody_in() {
+    let server = really(async { start_server(echo, HOST, 0).await.unwrap() });
+    assert!(!server.is_serving());
+    let refused = TcpStream::connect(server.local_addr().unwrap());
+    assert_eq!(kind(refused), Some(io::ErrorKind::ConnectionRefused));
+    really(async {
+        let served = timeout(Duration::from_secs(5), server.serve_forever()).await;
+        let error = served.expect("it waits for ever").unwrap_err();
+        assert_eq!(error.to_string(), "the event loop of this server has ended");
+        timeout(Duration::from_secs(5), server.wait_closed()).await.expect("it waits for ever");
     });
 }

@@ -60,4 +60,9 @@ impl Acceptor for Door {
             server.fail(error);
         }
     }
+
+    /// The server may live on, and would be waited for in vain; nobody accepts what its socket lets in.
+    fn abandon(&self) {
+        self.failed(io::Error::other("the event loop of this server has ended"));
+    }
 }

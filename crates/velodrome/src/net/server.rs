@@ -112,7 +112,7 @@ impl Server {
     /// ```
     ///
     /// # Errors
-    /// What befell the listening socket.
+    /// What befell the listening socket; if its loop has ended.
     pub async fn serve_forever(&self) -> io::Result<()> {
         self.0.clients.until(Clients::is_closed).await;
         self.0.error.take().map_or(Ok(()), Err)
