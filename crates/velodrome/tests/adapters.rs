@@ -164,6 +164,35 @@ fn several_slices_are_one_write() {
 }
 
 #[test]
+fn what_is_written_after_the_end_is_refused_at_once() {
+    use tokio::io::AsyncWriteExt;
+    really(async {
+        let (mut ours, theirs) = duplexes();
+        ours.write_all(b"all").await.unwrap();
+        ours.shutdown().await.unwrap();
+        let late = [IoSlice::new(b"la"), IoSlice::new(b"te")];
+        for _ in 0..2 {
+            let refused = poll_fn(|cx| {
+                let mut ours = Pin::new(&mut ours);
+                Poll::Ready([
+                    tokio::io::AsyncWrite::poll_write(ours.as_mut(), cx, b"late"),
+                    futures_util::AsyncWrite::poll_write(ours.as_mut(), cx, b"late"),
+                    hyper::rt::Write::poll_write(ours.as_mut(), cx, b"late"),
+                    tokio::io::AsyncWrite::poll_write_vectored(ours, cx, &late),
+                ])
+            });
+            for poll in refused.await {
+                let Poll::Ready(refused) = poll else { panic!("it waits for nothing") };
+                assert_eq!(kind(refused), Some(io::ErrorKind::BrokenPipe));
+            }
+            ours.shutdown().await.unwrap();
+        }
+        let (mut reader, _writer) = theirs.into_parts();
+        assert_eq!(reader.read_to_end().await.unwrap(), b"all");
+    });
+}
+
+#[test]
 fn hypers_naps_last_as_long_as_they_say() {
     assert_eq!(support::time_of(Timer.sleep(Duration::from_secs(3))), Duration::from_secs(3));
 }

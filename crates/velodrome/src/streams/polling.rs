@@ -3,6 +3,8 @@
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 
+use velodrome_engine::transport::stream::Refused;
+
 use super::connection::Connection;
 use super::reader::StreamReader;
 use super::writer::StreamWriter;
@@ -43,8 +45,7 @@ impl StreamWriter {
     pub(crate) fn poll_write(&self, cx: &Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_room(cx))?;
         let data = &data[..data.len().min(MOST)];
-        self.write(data);
-        Poll::Ready(Ok(data.len()))
+        Poll::Ready(admitted(self.try_write(data)).map(|()| data.len()))
     }
 
     /// As [`Self::poll_write`], all or several of `slices`.
@@ -59,8 +60,7 @@ impl StreamWriter {
             return self.poll_write(cx, first.map_or(&[], |slice| slice));
         };
         ready!(self.poll_room(cx))?;
-        self.note(socket.write_vectored(some));
-        Poll::Ready(Ok(size))
+        Poll::Ready(admitted(socket.write_vectored(some)).map(|()| size))
     }
 
     /// Whether several slices are better than one: a layer of encryption has to copy them all the same.
@@ -98,6 +98,14 @@ impl StreamWriter {
         }
         flushed
     }
+}
+
+/// Who writes by these traits is told at once what a plain `write`, which cannot fail, keeps for `drain`.
+fn admitted(written: Result<(), Refused>) -> io::Result<()> {
+    if written == Err(Refused::AfterEof) {
+        return Err(io::Error::new(io::ErrorKind::BrokenPipe, "no more is to be written after a shutdown"));
+    }
+    Ok(())
 }
 
 /// As many of the first slices as one write takes, and how many bytes they are: none if the first one is too large.

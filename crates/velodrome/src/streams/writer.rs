@@ -63,12 +63,15 @@ impl StreamWriter {
     /// ```
     #[inline]
     pub fn write(&self, data: impl AsRef<[u8]>) {
-        let data = data.as_ref();
-        let written = match self.0.plain() {
+        self.note(self.try_write(data.as_ref()));
+    }
+
+    #[inline]
+    pub(super) fn try_write(&self, data: &[u8]) -> Result<(), Refused> {
+        match self.0.plain() {
             Some(socket) => socket.write(data, || Chunk::Owned(data.to_vec())),
             None => self.0.channel().map_or(Ok(()), |channel| channel.write(data)),
-        };
-        self.note(written);
+        }
     }
 
     /// Send several pieces, with as few system calls as may be.
@@ -90,7 +93,7 @@ impl StreamWriter {
     }
 
     #[inline]
-    pub(super) fn note(&self, written: Result<(), Refused>) {
+    fn note(&self, written: Result<(), Refused>) {
         if written == Err(Refused::AfterEof) {
             self.0.outbound.note_late_write();
         }
