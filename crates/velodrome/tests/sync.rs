@@ -291,6 +291,45 @@ fn a_shutdown_reaches_all_who_wait() {
 }
 
 #[test]
+fn a_shutdown_takes_no_item_from_who_waited_for_it() {
+    imagine(async {
+        let queue = Queue::new(0);
+        let (mut first, mut second) = (Box::pin(queue.get()), Box::pin(queue.get()));
+        assert!(timeout(Duration::ZERO, &mut first).await.is_err());
+        assert!(timeout(Duration::ZERO, &mut second).await.is_err());
+        queue.put_nowait(1).unwrap();
+        queue.shutdown();
+        assert_eq!(queue.get_nowait(), Err(GetError::ShutDown), "it is promised");
+        assert_eq!(second.await, Err(GetError::ShutDown));
+        assert_eq!(first.await, Ok(1));
+    });
+}
+
+#[test]
+fn who_leaves_after_a_shutdown_gives_nobodys_item_away() {
+    imagine(async {
+        let queue = Queue::new(0);
+        let (mut first, mut second) = (Box::pin(queue.get()), Box::pin(queue.get()));
+        assert!(timeout(Duration::ZERO, &mut first).await.is_err());
+        assert!(timeout(Duration::ZERO, &mut second).await.is_err());
+        queue.put_nowait(1).unwrap();
+        queue.shutdown();
+        drop(second);
+        assert_eq!(queue.get_nowait(), Err(GetError::ShutDown), "it is the first one's");
+        assert_eq!(first.await, Ok(1));
+
+        let queue = Queue::new(0);
+        let (mut first, mut second) = (Box::pin(queue.get()), Box::pin(queue.get()));
+        assert!(timeout(Duration::ZERO, &mut first).await.is_err());
+        assert!(timeout(Duration::ZERO, &mut second).await.is_err());
+        queue.put_nowait(1).unwrap();
+        queue.shutdown();
+        drop(first);
+        assert_eq!(second.await, Ok(1), "what is in it can still be got");
+    });
+}
+
+#[test]
 fn an_immediate_shutdown_ends_the_waiting_for_what_was_left() {
     imagine(async {
         let queue = Rc::new(Queue::lifo(0));

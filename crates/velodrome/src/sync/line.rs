@@ -48,6 +48,8 @@ struct Seat {
 enum State {
     Waiting,
     Served,
+    /// Sent away with nothing.
+    Dismissed,
     Vacant,
 }
 
@@ -80,13 +82,21 @@ impl Place {
 
     /// As [`poll`](Self::poll), for as much as `wanted`, which [`Line::first_wants`] tells.
     pub(crate) fn poll_for(&mut self, wanted: u32, line: &Line, cx: &Context<'_>) -> Poll<()> {
+        self.wait(wanted, line, cx).map(drop)
+    }
+
+    /// As [`poll`](Self::poll), where there may be [nothing to wait for](Line::dismiss_all) any more: false then.
+    pub(crate) fn poll_served(&mut self, line: &Line, cx: &Context<'_>) -> Poll<bool> {
+        self.wait(1, line, cx)
+    }
+
+    fn wait(&mut self, wanted: u32, line: &Line, cx: &Context<'_>) -> Poll<bool> {
         if !self.is_taken() {
             self.0 = line.join(wanted, cx.waker());
             return Poll::Pending;
         }
         if line.look(self.0, cx.waker()) {
-            self.leave(line);
-            return Poll::Ready(());
+            return Poll::Ready(self.leave(line));
         }
         Poll::Pending
     }
@@ -130,8 +140,22 @@ impl Line {
 
     /// It is the turn of the first in the line. False if nobody waits.
     pub(crate) fn serve_first(&self) -> bool {
-        let served = self.0.borrow_mut().serve_first();
-        let Some((seat, waker)) = served else { return false };
+        self.call_first(State::Served)
+    }
+
+    /// It is the turn of all who wait now. How many they were.
+    pub(crate) fn serve_all(&self) -> usize {
+        self.call_all(State::Served)
+    }
+
+    /// Send all away who wait now: there is nothing for them, so whoever of them gives up has nothing to pass on.
+    pub(crate) fn dismiss_all(&self) {
+        self.call_all(State::Dismissed);
+    }
+
+    fn call_first(&self, to: State) -> bool {
+        let called = self.0.borrow_mut().call_first(to);
+        let Some((seat, waker)) = called else { return false };
         if let Some(waker) = waker {
             waker.wake_by_ref();
             // What is in the way is dropped here, after the borrow.
@@ -140,11 +164,10 @@ impl Line {
         true
     }
 
-    /// It is the turn of all who wait now. How many they were.
-    pub(crate) fn serve_all(&self) -> usize {
+    fn call_all(&self, to: State) -> usize {
         // Whoever is woken may wait again at once; that is not for this time.
         let waiting = self.0.borrow().count();
-        (0..waiting).take_while(|_| self.serve_first()).count()
+        (0..waiting).take_while(|_| self.call_first(to)).count()
     }
 
     fn join(&self, wanted: u32, waker: &Waker) -> u32 {
@@ -155,10 +178,10 @@ impl Line {
         seat
     }
 
-    /// Whether it is the turn of `seat`; if not, `waker` is the one to wake.
+    /// Whether who sits on `seat` waits no more; if it does, `waker` is the one to wake.
     fn look(&self, seat: u32, waker: &Waker) -> bool {
         let mut seats = self.0.borrow_mut();
-        if seats.seats[seat as usize].state == State::Served {
+        if seats.seats[seat as usize].state != State::Waiting {
             return true;
         }
         let _old = seats.replace_waker(seat, waker);
@@ -206,13 +229,13 @@ impl Seats {
         place.replace(waker.clone())
     }
 
-    fn serve_first(&mut self) -> Option<(u32, Option<Waker>)> {
+    fn call_first(&mut self, to: State) -> Option<(u32, Option<Waker>)> {
         let seat = self.first;
         self.seat(seat)?;
         self.unlink(seat);
-        let served = &mut self.seats[seat as usize];
-        served.state = State::Served;
-        Some((seat, served.waker.take()))
+        let called = &mut self.seats[seat as usize];
+        called.state = to;
+        Some((seat, called.waker.take()))
     }
 
     /// Put a waker back that woke the owner of `seat`; gives it back if that has left meanwhile, or another has come.
@@ -225,8 +248,9 @@ impl Seats {
 
     /// True if it was the turn of `seat`; and the waker, unless it is kept, as in the first `keeping` seats.
     fn leave(&mut self, seat: u32, keeping: u32) -> (bool, Option<Waker>) {
-        let served = self.seats[seat as usize].state == State::Served;
-        if !served {
+        let state = self.seats[seat as usize].state;
+        let served = state == State::Served;
+        if state == State::Waiting {
             self.unlink(seat);
         }
         let left = &mut self.seats[seat as usize];
@@ -310,6 +334,7 @@ mod tests {
 
     #[derive(Clone, Debug)]
     enum Action {
+        DismissAll,
         Join,
         Poll(prop::sample::Index),
         GiveUp(prop::sample::Index),
@@ -324,15 +349,16 @@ mod tests {
             3 => any::<prop::sample::Index>().prop_map(Action::GiveUp),
             2 => Just(Action::Serve),
             1 => Just(Action::ServeAll),
+            1 => Just(Action::DismissAll),
         ]
     }
 
-    /// What it must be like: a list of who waits, and a flag for each of who was served.
+    /// What it must be like: a list of who waits, and for each of who does not whether it was served.
     #[derive(Default)]
     struct Model {
         line: Line,
         waiting: VecDeque<usize>,
-        served: Vec<bool>,
+        served: Vec<Option<bool>>,
         places: Vec<(usize, Place)>,
     }
 
@@ -346,12 +372,16 @@ mod tests {
                 }
                 Action::Serve => {
                     let first = self.waiting.pop_front();
-                    first.iter().for_each(|&who| self.served[who] = true);
+                    first.iter().for_each(|&who| self.served[who] = Some(true));
                     assert_eq!(self.line.serve_first(), first.is_some());
                 }
                 Action::ServeAll => {
                     assert_eq!(self.line.serve_all(), self.waiting.len());
-                    self.waiting.drain(..).for_each(|who| self.served[who] = true);
+                    self.waiting.drain(..).for_each(|who| self.served[who] = Some(true));
+                }
+                Action::DismissAll => {
+                    self.line.dismiss_all();
+                    self.waiting.drain(..).for_each(|who| self.served[who] = Some(false));
                 }
                 _ => {}
             }
@@ -363,21 +393,22 @@ mod tests {
             assert!(!wait(&self.line, &mut place));
             self.waiting.push_back(self.served.len());
             self.places.push((self.served.len(), place));
-            self.served.push(false);
+            self.served.push(None);
         }
 
         fn poll(&mut self, index: usize) {
             let (who, place) = &mut self.places[index];
             let served = self.served[*who];
-            assert_eq!(wait(&self.line, place), served);
-            if served {
+            let poll = place.poll_served(&self.line, &Context::from_waker(Waker::noop()));
+            assert_eq!(poll, served.map_or(Poll::Pending, Poll::Ready));
+            if served.is_some() {
                 self.places.swap_remove(index);
             }
         }
 
         fn give_up(&mut self, index: usize) {
             let (who, mut place) = self.places.swap_remove(index);
-            assert_eq!(place.give_up(&self.line), self.served[who]);
+            assert_eq!(place.give_up(&self.line), self.served[who] == Some(true));
             self.waiting.retain(|&waits| waits != who);
         }
     }

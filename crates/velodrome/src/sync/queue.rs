@@ -278,8 +278,8 @@ impl<T, S: Shelf<T>> Queue<T, S> {
     /// ```
     pub fn shutdown(&self) {
         self.shut.set(true);
-        self.putters.serve_all();
-        self.getters.serve_all();
+        self.putters.dismiss_all();
+        self.getters.dismiss_all();
     }
 
     /// As [`shutdown`](Self::shutdown), and what is in it comes back: it counts as [done](Self::task_done). This is
@@ -335,10 +335,21 @@ impl<T, S: Shelf<T>> Queue<T, S> {
         }
     }
 
-    /// A getter has been served. After a shutdown that may have been to tell it that there is nothing.
-    fn fulfil(&self) -> Result<T, GetError> {
+    /// Wait for an item, or for the end.
+    fn wait(&self, place: &mut Place, cx: &Context<'_>) -> Poll<Result<T, GetError>> {
+        place.poll_served(&self.getters, cx).map(|served| {
+            if !served {
+                // One that was given up meanwhile is left to whoever comes.
+                return self.get_nowait();
+            }
+            self.break_promise();
+            self.remove().ok_or(GetError::ShutDown)
+        })
+    }
+
+    /// A getter who was served takes its item, or leaves it. After [`Self::shutdown_now`] there is none.
+    fn break_promise(&self) {
         self.promised.set(self.promised.get().saturating_sub(1));
-        self.remove().ok_or(GetError::ShutDown)
     }
 
     fn is_over(&self) -> bool {
@@ -374,10 +385,10 @@ impl<T, S: Shelf<T>> Future for Get<'_, T, S> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let queue = self.queue;
         if self.place.is_taken() {
-            return self.place.poll(&queue.getters, cx).map(|()| queue.fulfil());
+            return queue.wait(&mut self.place, cx);
         }
         match queue.get_nowait() {
-            Err(GetError::Empty) => self.place.poll(&queue.getters, cx).map(|()| queue.fulfil()),
+            Err(GetError::Empty) => queue.wait(&mut self.place, cx),
             result => Poll::Ready(result),
         }
     }
@@ -386,7 +397,7 @@ impl<T, S: Shelf<T>> Future for Get<'_, T, S> {
 impl<T, S: Shelf<T>> Drop for Get<'_, T, S> {
     fn drop(&mut self) {
         if self.place.give_up(&self.queue.getters) {
-            self.queue.promised.set(self.queue.promised.get().saturating_sub(1));
+            self.queue.break_promise();
             self.queue.promise();
         }
     }
@@ -420,12 +431,10 @@ impl<T, S: Shelf<T>> Unpin for Put<'_, T, S> {}
 impl<T, S: Shelf<T>> Put<'_, T, S> {
     fn wait(&mut self, cx: &Context<'_>) -> Poll<()> {
         let queue = self.queue;
-        let poll = self.place.poll(&queue.putters, cx);
-        if poll.is_ready() {
-            // After a shutdown there may have been none.
-            queue.reserved.set(queue.reserved.get().saturating_sub(1));
-        }
-        poll
+        self.place.poll_served(&queue.putters, cx).map(|served| {
+            // Who was sent away by a shutdown had none.
+            queue.reserved.set(queue.reserved.get().saturating_sub(usize::from(served)));
+        })
     }
 }
 
