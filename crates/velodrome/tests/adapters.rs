@@ -197,6 +197,23 @@ fn hypers_naps_last_as_long_as_they_say() {
     assert_eq!(support::time_of(Timer.sleep(Duration::from_secs(3))), Duration::from_secs(3));
 }
 
+#[test]
+#[allow(clippy::disallowed_methods, reason = "hyper counts in the standard library's instants")]
+fn hypers_naps_count_from_when_they_were_made() {
+    let twice = support::time_of(async {
+        let nap = Timer.sleep(Duration::from_secs(3));
+        velodrome::sleep(Duration::from_secs(2)).await;
+        nap.await;
+    });
+    assert_eq!(twice, Duration::from_secs(3));
+    let late = support::time_of(async {
+        let nap = Timer.sleep_until(std::time::Instant::now() + Duration::from_secs(3));
+        velodrome::sleep(Duration::from_secs(4)).await;
+        nap.await;
+    });
+    assert_eq!(late, Duration::from_secs(4), "it was over before anybody asked");
+}
+
 /// Set in a child that has no room for a thread.
 const CROWDED: &str = "VELODROME_TEST_CROWDED";
 

@@ -131,7 +131,7 @@ pub struct Timer;
 
 impl hyper::rt::Timer for Timer {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
-        Box::pin(Nap { duration, shared: Arc::default(), timer: None })
+        Box::pin(Nap::new(duration))
     }
 
     #[allow(clippy::disallowed_methods, reason = "hyper counts in the standard library's instants")]
@@ -144,6 +144,10 @@ impl hyper::rt::Timer for Timer {
 /// loop, which is all that knows it; the two share a flag.
 struct Nap {
     duration: Duration,
+    /// When it is over: hyper makes them long before they are polled.
+    deadline: crate::Instant,
+    /// Whose clock that is on, if it is moved by hand; else it is the system's.
+    hand: Option<Door>,
     shared: Arc<Shared>,
     /// While it is set: on which loop, and which.
     timer: Option<(Door, TimerKey)>,
@@ -188,29 +192,42 @@ impl Run for Bell {
     }
 }
 
+/// The loop that runs here, if its clock is moved by hand.
+fn hand_here() -> Option<Door> {
+    let local = local::current().filter(|local| local.hub().clock.is_manual());
+    local.map(|local| Arc::clone(local.door()))
+}
+
 impl Nap {
+    fn new(duration: Duration) -> Self {
+        let deadline = crate::Instant::now() + duration;
+        Self { duration, deadline, hand: hand_here(), shared: Arc::default(), timer: None }
+    }
+
     fn begin(&mut self) {
+        // Between two clocks there is no telling what has passed.
+        let same = hand_here().as_ref().map(Arc::as_ptr) == self.hand.as_ref().map(Arc::as_ptr);
+        let left = if same { self.deadline - crate::Instant::now() } else { self.duration };
         match local::current() {
-            Some(local) => self.begin_on(&local),
-            None => self.begin_elsewhere(),
+            Some(local) => self.begin_on(&local, left),
+            None => self.begin_elsewhere(left),
         }
     }
 
-    fn begin_on(&mut self, local: &Local) {
-        let nanos = u64::try_from(self.duration.as_nanos()).unwrap_or(u64::MAX);
+    fn begin_on(&mut self, local: &Local, left: Duration) {
+        let nanos = u64::try_from(left.as_nanos()).unwrap_or(u64::MAX);
         let (hub, bell) = (local.hub(), Rc::new(Bell(Arc::clone(&self.shared))));
         let key = hub.call_at(hub.clock.now().saturating_add(nanos), Runnable::from_rc(bell, 0));
         self.timer = Some((Arc::clone(local.door()), key));
     }
 
     /// Where no loop of ours runs, a thread keeps it: dear, but right.
-    fn begin_elsewhere(&self) {
-        let (keeper, duration) = (Arc::clone(&self.shared), self.duration);
-        let thread =
-            thread::Builder::new().name("velodrome-sleep".into()).spawn(move || keeper.keep(duration));
+    fn begin_elsewhere(&self, left: Duration) {
+        let keeper = Arc::clone(&self.shared);
+        let thread = thread::Builder::new().name("velodrome-sleep".into()).spawn(move || keeper.keep(left));
         if thread.is_err() {
             // No thread to be had: the time passes here, or it would never be over.
-            self.shared.keep(self.duration);
+            self.shared.keep(left);
         }
     }
 }
@@ -275,8 +292,9 @@ mod tests {
 
     #[test]
     fn a_waker_that_is_replaced_is_dropped_with_the_lock_open() {
-        let shared = Arc::new(Shared(Mutex::new(State { begun: true, ..State::default() })));
-        let mut nap = Nap { duration: Duration::ZERO, shared: Arc::clone(&shared), timer: None };
+        let mut nap = Nap::new(Duration::ZERO);
+        nap.shared.state().begun = true;
+        let shared = Arc::clone(&nap.shared);
         for _ in 0..2 {
             let waker = Waker::from(Arc::new(Curious(Arc::downgrade(&shared))));
             assert!(Pin::new(&mut nap).poll(&mut Context::from_waker(&waker)).is_pending());

@@ -31,7 +31,7 @@ impl Wake for Sleeper {
 fn the_end_of_a_nap_is_found_or_wakes_who_looked_last() {
     loom::model(|| {
         let [first, last] = [(); 2].map(|()| Arc::new(Sleeper::default()));
-        let mut nap = Nap { duration: Duration::ZERO, shared: Arc::default(), timer: None };
+        let mut nap = Nap::new(Duration::ZERO);
         let mut poll = |sleeper: &Arc<Sleeper>| {
             let waker = Waker::from(Arc::clone(sleeper));
             Pin::new(&mut nap).poll(&mut Context::from_waker(&waker))
