@@ -214,6 +214,26 @@ fn a_permit_goes_to_who_waits_longest_and_nobody_overtakes() {
 }
 
 #[test]
+fn a_bounded_semaphore_never_has_more_permits_than_its_bound() {
+    imagine(async {
+        let semaphore = Rc::new(Semaphore::bounded(2));
+        let (one, other) = (semaphore.acquire().await, Rc::clone(&semaphore).acquire_owned().await);
+        assert!(semaphore.release().is_err(), "both are held");
+        // What one who waits has been given and has not taken yet is held too.
+        let mut waits = Box::pin(semaphore.acquire());
+        assert!(timeout(Duration::ZERO, &mut waits).await.is_err());
+        drop(one);
+        assert!(semaphore.release().is_err());
+        other.forget();
+        waits.await.forget();
+        assert_eq!([(); 3].map(|()| semaphore.release().is_ok()), [true, true, false]);
+        semaphore.acquire_many(2).await.forget();
+        assert_eq!([(); 3].map(|()| semaphore.release().is_ok()), [true, true, false]);
+        assert_eq!(semaphore.available(), 2);
+    });
+}
+
+#[test]
 fn a_permit_for_one_who_left_goes_to_the_next() {
     imagine(async {
         let semaphore = Semaphore::new(0);

@@ -35,6 +35,8 @@ use super::line::{Line, Place};
 pub struct Semaphore {
     /// Permits that nobody has. Nobody waits for fewer than there are.
     free: Cell<usize>,
+    /// Those, and the ones that somebody has and will give back.
+    all: Cell<usize>,
     bound: usize,
     line: Line,
 }
@@ -64,7 +66,7 @@ impl Semaphore {
     }
 
     fn with(permits: usize, bound: usize) -> Self {
-        Self { free: Cell::new(permits), bound, line: Line::default() }
+        Self { free: Cell::new(permits), all: Cell::new(permits), bound, line: Line::default() }
     }
 
     /// Wait for a permit, which gives itself back when it is dropped.
@@ -122,7 +124,7 @@ impl Semaphore {
     /// # std::io::Result::Ok(())
     /// ```
     pub async fn acquire_owned(self: Rc<Self>) -> OwnedPermit {
-        self.acquire().await.forget();
+        std::mem::forget(self.acquire().await);
         OwnedPermit(Some(self))
     }
 
@@ -161,11 +163,13 @@ impl Semaphore {
     /// ```
     ///
     /// # Errors
-    /// [`ReleasedTooOften`], if the semaphore is [bounded](Self::bounded) and has all its permits.
+    /// [`ReleasedTooOften`], if the semaphore is [bounded](Self::bounded) and has all its permits, free or
+    /// held by somebody who did not [forget](Permit::forget) them.
     pub fn release(&self) -> Result<(), ReleasedTooOften> {
-        if self.free.get() >= self.bound {
+        if self.all.get() >= self.bound {
             return Err(ReleasedTooOften);
         }
+        self.all.set(self.all.get() + 1);
         self.give_back(1);
         Ok(())
     }
@@ -185,6 +189,11 @@ impl Semaphore {
         // Where permits are left over though somebody waits, it is for more than these.
         let taken = left.filter(|_| self.line.is_empty());
         taken.inspect(|&left| self.free.set(left)).is_some()
+    }
+
+    /// So many will not be given back.
+    fn lose(&self, count: u32) {
+        self.all.set(self.all.get() - count as usize);
     }
 
     fn give_back(&self, count: u32) {
@@ -278,6 +287,7 @@ impl Permit<'_> {
     /// assert_eq!(semaphore.available(), 0);
     /// ```
     pub fn forget(self) {
+        self.semaphore.lose(self.count);
         std::mem::forget(self);
     }
 }
@@ -317,7 +327,9 @@ impl OwnedPermit {
     /// assert_eq!((semaphore.available(), Rc::strong_count(&semaphore)), (0, 1));
     /// ```
     pub fn forget(mut self) {
-        self.0 = None;
+        if let Some(semaphore) = self.0.take() {
+            semaphore.lose(1);
+        }
     }
 }
 
