@@ -4,14 +4,17 @@
 mod support;
 
 use std::cell::Cell;
-use std::future::{Future, pending, ready};
+use std::future::{Future, pending, poll_fn, ready};
 use std::io;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
-use support::{Flag, Log, OnDrop, Outer, imagine, quietly, settle, time_of, wait_until_dropped};
+use support::{
+    Flag, Log, OnDrop, Outer, imagine, panics_on_drop, quietly, settle, time_of, wait_until_dropped,
+};
 use velodrome::{
-    All, Failure, FirstCompleted, FirstError, as_completed, gather, join_all, shield, sleep, spawn,
+    All, Failure, FirstCompleted, FirstError, Task, as_completed, gather, join_all, shield, sleep, spawn,
     task_group, timeout, wait, yield_now,
 };
 
@@ -114,6 +117,53 @@ fn a_panic_fails_the_group_and_so_does_a_destructor_of_one_that_is_cancelled() {
             );
             assert!(io::Error::from(error).to_string().starts_with("2 tasks"));
         });
+    });
+}
+
+/// What a group fails with whose body and other task wait for ever, when one of its tasks is `future` and `then` is done
+/// with it.
+async fn failed_beside<F>(future: F, then: impl FnOnce(&Task<()>)) -> String
+where
+    F: Future<Output = Result<(), &'static str>> + 'static,
+{
+    let dropped = Flag::default();
+    let group = task_group(async |group| {
+        let waits = wait_until_dropped(dropped.clone());
+        group.spawn(async {
+            waits.await;
+            Ok(())
+        });
+        let task = group.spawn(future).named("bad");
+        yield_now().await;
+        then(&task);
+        pending::<Result<(), _>>().await
+    });
+    let error = group.await.unwrap_err().to_string();
+    assert!(dropped.is_set(), "the other task is cancelled");
+    error
+}
+
+#[test]
+fn a_destructor_that_panics_fails_the_group_at_once() {
+    quietly(|| {
+        let held = panics_on_drop();
+        let waits = async move {
+            let _held = held;
+            pending().await
+        };
+        assert_eq!(
+            imagine(failed_beside(waits, |task| assert!(task.cancel()))),
+            "a task of the group failed: task bad panicked: in a destructor, when it was cancelled"
+        );
+        let held = panics_on_drop();
+        let done = poll_fn(move |_| {
+            let _held = &held;
+            Poll::Ready(Ok(()))
+        });
+        assert_eq!(
+            imagine(failed_beside(done, |_| ())),
+            "a task of the group failed: task bad panicked: on purpose"
+        );
     });
 }
 

@@ -546,6 +546,29 @@ pub(crate) fn discard<T>(value: T) {
     let _ = caught(|| drop(value));
 }
 
+/// Poll `future`, and drop it as soon as it is done. A panic is what became of it then, even if only its destructor does.
+pub(crate) fn poll_caught<F: Future>(
+    mut future: Pin<&mut Option<F>>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<F::Output, Ending>> {
+    let polled = caught(|| match future.as_mut().as_pin_mut() {
+        Some(future) => future.poll(cx).map(Ok),
+        None => Poll::Ready(Err(Ending::Taken)),
+    });
+    let result = match polled {
+        Ok(Poll::Pending) => return Poll::Pending,
+        Ok(Poll::Ready(result)) => result,
+        Err(panic) => Err(panic),
+    };
+    Poll::Ready(match caught(|| future.set(None)) {
+        Ok(()) => result,
+        Err(panic) => {
+            discard(result);
+            Err(panic)
+        }
+    })
+}
+
 pub(crate) fn caught<R>(act: impl FnOnce() -> R) -> Result<R, Ending> {
     catch_unwind(AssertUnwindSafe(act)).map_err(|payload: Box<dyn Any + Send>| Ending::Panicked(payload))
 }

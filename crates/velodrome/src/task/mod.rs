@@ -19,7 +19,7 @@ use std::task::{Context, Poll};
 
 use self::abort::AbortHandle;
 use self::cell::Typed;
-pub(crate) use self::cell::{TURNS, TaskRef, caught, discard};
+pub(crate) use self::cell::{TURNS, TaskRef, caught, discard, poll_caught};
 use self::error::{Ending, TaskError};
 pub(crate) use self::head::Door;
 use crate::local;

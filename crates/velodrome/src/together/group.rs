@@ -9,7 +9,7 @@ use std::task::Poll;
 
 use super::failure::{Failure, GroupError};
 use crate::task::error::{Ending, TaskError};
-use crate::task::{Task, TaskRef, caught, spawn};
+use crate::task::{Task, TaskRef, poll_caught, spawn};
 use crate::waiting::Waiter;
 
 /// Run `body` with a group of tasks, and wait for all of them: `async with asyncio.TaskGroup()`.
@@ -426,14 +426,13 @@ impl<E> Member<E> {
 
 impl<E> Drop for Member<E> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            let payload = Ending::Panicked(Box::new("in a destructor, when it was cancelled"));
-            let panicked = Failure::Panicked(TaskError::new(self.name(), payload));
-            self.group.failures.borrow_mut().push(panicked);
-            self.group.failing.set(true);
-        }
+        let name = self.name();
         // Dropped when nothing is borrowed.
         let _place = self.group.members.borrow_mut().leave(self.place);
+        if std::thread::panicking() {
+            let payload = Ending::Panicked(Box::new("in a destructor, when it was cancelled"));
+            self.group.fail(Failure::Panicked(TaskError::new(name, payload)));
+        }
         if self.group.members.borrow().is_empty() {
             self.group.waiter.wake();
         }
@@ -446,14 +445,8 @@ where
     F: Future<Output = Result<T, E>>,
 {
     let failure = {
-        let mut future = pin!(future);
-        match poll_fn(|cx| match caught(|| future.as_mut().poll(cx)) {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(result)) => Poll::Ready(Ok(result)),
-            Err(panic) => Poll::Ready(Err(panic)),
-        })
-        .await
-        {
+        let mut future = pin!(Some(future));
+        match poll_fn(|cx| poll_caught(future.as_mut(), cx)).await {
             Ok(Ok(output)) => return output,
             Ok(Err(error)) => Failure::Error(error),
             Err(panic) => Failure::Panicked(TaskError::new(member.name(), panic)),

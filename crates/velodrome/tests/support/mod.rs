@@ -123,6 +123,11 @@ impl<F: FnMut()> Drop for OnDrop<F> {
     }
 }
 
+/// Panics when it is dropped.
+pub(crate) fn panics_on_drop() -> OnDrop<impl FnMut() + Send + use<>> {
+    OnDrop(|| panic!("on purpose"))
+}
+
 /// Waits for ever, and sets `flag` when it is dropped.
 pub(crate) async fn wait_until_dropped(flag: Flag) {
     let _guard = flag.on_drop();
