@@ -11,7 +11,7 @@ use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use support::{quietly, really};
+use support::{panics_on_drop, quietly, really};
 use velodrome::{
     Builder, Handle, ManualClock, Runtime, block_on, sleep, spawn, spawn_blocking, sync, timeout, to_thread,
 };
@@ -158,6 +158,58 @@ fn a_function_that_panics_is_its_tasks_error_and_the_thread_goes_on() {
                 assert_eq!(spawn_blocking(|| 7).await.unwrap(), 7);
             })
             .unwrap();
+    });
+}
+
+#[test]
+fn destructors_that_panic_cost_the_pool_no_thread() {
+    quietly(|| {
+        let runtime = Builder::new().blocking_threads(1).build().unwrap();
+        let next = runtime.block_on(async {
+            let (release, held) = mpsc::channel();
+            spawn_blocking(move || (held.recv().unwrap(), panics_on_drop())).detach();
+            let unused = panics_on_drop();
+            let cancelled = spawn_blocking(|| drop(unused));
+            assert!(cancelled.cancel() && cancelled.await.unwrap_err().is_cancelled());
+            release.send(()).unwrap();
+            timeout(PATIENCE, spawn_blocking(|| 7)).await
+        });
+        // A thread that is counted and gone would be waited for, for minutes.
+        runtime.shutdown_background();
+        assert_eq!(next.unwrap().expect("the thread has gone").unwrap(), 7);
+    });
+}
+
+#[test]
+fn a_result_that_nobody_takes_may_panic_when_it_is_dropped() {
+    quietly(|| {
+        really(async {
+            let task = spawn_blocking(panics_on_drop);
+            while !task.is_finished() {
+                sleep(Duration::from_millis(1)).await;
+            }
+            task.detach();
+        });
+    });
+}
+
+#[test]
+fn destructors_that_panic_of_what_is_left_undone_harm_nobody() {
+    quietly(|| {
+        let runtime = Builder::new().blocking_threads(1).build().unwrap();
+        let (release, held) = mpsc::channel::<()>();
+        let undone = runtime.block_on(async {
+            spawn_blocking(move || held.recv()).detach();
+            [(); 2].map(|()| {
+                let unused = panics_on_drop();
+                spawn_blocking(|| drop(unused))
+            })
+        });
+        runtime.shutdown_background();
+        for task in undone.unwrap() {
+            assert!(task.join().unwrap_err().is_cancelled());
+        }
+        drop(release);
     });
 }
 

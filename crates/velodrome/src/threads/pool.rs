@@ -12,8 +12,8 @@ use super::promise::promise;
 use super::remote::RemoteTask;
 use crate::atomics::{Condvar, Mutex, MutexGuard, PoisonError, thread};
 use crate::local;
-use crate::task::caught;
 use crate::task::error::Ending;
+use crate::task::{caught, discard};
 
 /// How long a thread waits for work before it ends.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -77,7 +77,7 @@ impl Pool {
         let mut state = self.0.lock();
         if state.closed {
             drop(state);
-            return drop(job);
+            return discard(job);
         }
         state.jobs.push_back(job);
         if state.jobs.len() > state.idle && state.threads < self.0.limit {
@@ -103,7 +103,7 @@ impl Pool {
         state.threads -= 1;
         let lost = if state.threads == 0 { std::mem::take(&mut state.jobs) } else { VecDeque::new() };
         drop(state);
-        lost.into_iter().for_each(|job| job(Err(NoThread)));
+        lost.into_iter().for_each(|job| carry_out(job, Err(NoThread)));
     }
 
     /// Do what is queued, take nothing more, and wait until all threads have ended; if somebody says so, for as long as that
@@ -118,20 +118,20 @@ impl Pool {
         if patience.is_some() {
             let undone = std::mem::take(&mut state.jobs);
             drop(state);
-            drop(undone);
+            undone.into_iter().for_each(discard);
         }
     }
 }
 
 impl Shared {
-    /// Jobs run, and catch their panics, with the lock open; nothing that holds it can fail.
+    /// Jobs run, and their panics are caught, with the lock open; nothing that holds it can fail.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn work(&self) {
         while let Some(job) = self.next_job() {
-            job(Ok(()));
+            carry_out(job, Ok(()));
         }
         self.ended.notify_all();
     }
@@ -152,6 +152,12 @@ impl Shared {
         }
         job
     }
+}
+
+/// A job catches what its function does, but drops what is the user's too: the result that nobody wants, or the function
+/// that is not to run. A thread that ended by that would be counted, and waited for, for ever.
+fn carry_out(job: Job, thread: Result<(), NoThread>) {
+    let _ = caught(|| job(thread));
 }
 
 /// Run `function` on a thread of its own, beside the loop: for what would block it. It begins at once, or when one of

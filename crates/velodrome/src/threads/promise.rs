@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use crate::atomics::{Mutex, MutexGuard, PoisonError};
+use crate::task::discard;
 use crate::task::error::Ending;
 
 /// The side that gives the result.
@@ -30,6 +31,13 @@ enum Outcome<T> {
     Open,
     Known(Result<T, Ending>),
     Taken,
+}
+
+impl<T> Drop for State<T> {
+    /// Whichever side is the last, on either thread, drops a result that it did not ask for.
+    fn drop(&mut self) {
+        discard(std::mem::replace(&mut self.outcome, Outcome::Taken));
+    }
 }
 
 pub(crate) fn promise<T>() -> (Promise<T>, Promised<T>) {
