@@ -3,11 +3,12 @@
 
 mod support;
 
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, mpsc};
+use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
@@ -75,6 +76,21 @@ fn a_panic_goes_to_who_waits_and_the_loop_goes_on() {
 }
 
 #[test]
+fn a_destructor_that_panics_goes_to_who_waits_too() {
+    quietly(|| {
+        let message = beside(|handle| {
+            let held = panics_on_drop();
+            let done = poll_fn(move |_| {
+                let _held = &held;
+                Poll::Ready(())
+            });
+            handle.spawn(done).join().unwrap_err().to_string()
+        });
+        assert_eq!(message, "task of another thread panicked: on purpose");
+    });
+}
+
+#[test]
 fn a_task_that_is_cancelled_from_afar_is_dropped_on_its_loop() {
     let dropped_on = beside(|handle| {
         let (sender, receiver) = mpsc::channel();
@@ -107,6 +123,29 @@ fn a_loop_that_is_over_takes_nothing() {
     assert!(waiting.join().unwrap_err().is_cancelled());
     assert!(!handle.call_soon(|| ()));
     assert!(handle.spawn(async {}).join().unwrap_err().is_cancelled());
+}
+
+#[test]
+fn destructors_that_panic_of_what_never_began_harm_nobody() {
+    quietly(|| {
+        let runtime = Runtime::new().unwrap();
+        let handle = runtime.handle();
+        let start = || {
+            let held = panics_on_drop();
+            handle.spawn(async { drop(held) })
+        };
+        let call = || {
+            let held = panics_on_drop();
+            handle.call_soon(|| drop(held))
+        };
+        let waiting = [start(), start()];
+        assert!(call());
+        drop(runtime);
+        assert!(!call(), "it is over");
+        for task in waiting.into_iter().chain([start()]) {
+            assert!(task.join().unwrap_err().is_cancelled());
+        }
+    });
 }
 
 #[test]

@@ -14,7 +14,7 @@ use super::remote::RemoteTask;
 use crate::atomics::{Mutex, PoisonError};
 use crate::local;
 use crate::task::error::Ending;
-use crate::task::{Door, caught, discard, spawn};
+use crate::task::{Door, caught, discard, poll_caught, spawn};
 
 /// A loop, for other threads: they may start tasks on it and call functions there, and need not wait for it.
 ///
@@ -125,25 +125,36 @@ impl fmt::Debug for Handle {
 /// A function on its way. The mutex is there for `Sync`; nobody contends for it.
 struct Call(Mutex<Option<Box<dyn FnOnce() + Send>>>);
 
+impl Call {
+    fn take(&self) -> Option<Box<dyn FnOnce() + Send>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
 impl RunShared for Call {
     fn run(self: Arc<Self>) {
-        let function = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(function) = function {
+        if let Some(function) = self.take() {
             let _ = caught(function);
         }
+    }
+}
+
+impl Drop for Call {
+    /// What the loop did not come to is dropped when that ends, with others behind it.
+    fn drop(&mut self) {
+        discard(self.take());
     }
 }
 
 /// Run `future` on this loop until it is done, or until nobody wants its output any more.
 async fn relay<F: Future>(future: F, promise: Promise<F::Output>) {
     let result = {
-        let mut future = pin!(future);
+        let mut future = pin!(Some(future));
         poll_fn(|cx| {
             if promise.poll_settled(cx).is_ready() {
                 return Poll::Ready(Err(Ending::Cancelled));
             }
-            caught(|| future.as_mut().poll(cx))
-                .map_or_else(|panic| Poll::Ready(Err(panic)), |poll| poll.map(Ok))
+            poll_caught(future.as_mut(), cx)
         })
         .await
     };
