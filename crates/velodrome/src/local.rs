@@ -259,16 +259,20 @@ impl Entered {
     /// Begin to run `local` here.
     ///
     /// # Errors
-    /// Deadlock, if a loop runs on this thread already: it would wait for the inner one.
+    /// Deadlock, if a loop runs on this thread already: it would wait for the inner one. If the thread is ending.
     pub(crate) fn run(local: Rc<Local>) -> io::Result<Self> {
         refuse_within()?;
-        Ok(Self::swap(local))
+        Self::swap(local)
+            .ok_or_else(|| io::Error::other("an event loop cannot run on a thread that is ending"))
     }
 
-    /// Put `local` in the place of what ran before.
-    fn swap(local: Rc<Local>) -> Self {
-        set_here(address(&local));
-        Self(CURRENT.with(|current| current.replace(Some(local))))
+    /// Put `local` in the place of what ran before. None where the thread ends and has no place any more: what is kept for
+    /// a thread is dropped then, and a runtime may be.
+    fn swap(local: Rc<Local>) -> Option<Self> {
+        let here = address(&local);
+        let before = CURRENT.try_with(|current| current.replace(Some(local))).ok()?;
+        set_here(here);
+        Some(Self(before))
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::cell::RefCell;
 use std::future::{pending, poll_fn};
 use std::io;
 use std::rc::Rc;
@@ -12,7 +13,7 @@ use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
-use support::{panics_on_drop, quietly, really};
+use support::{OnDrop, panics_on_drop, quietly, really};
 use velodrome::{
     Builder, Handle, ManualClock, Runtime, block_on, sleep, spawn, spawn_blocking, sync, timeout, to_thread,
 };
@@ -146,6 +147,49 @@ fn destructors_that_panic_of_what_never_began_harm_nobody() {
             assert!(task.join().unwrap_err().is_cancelled());
         }
     });
+}
+
+#[test]
+fn a_runtime_that_is_kept_for_its_thread_ends_with_it() {
+    thread_local!(static KEPT: Runtime = Runtime::new().unwrap());
+    let (sender, receiver) = mpsc::channel();
+    let works = thread::spawn(|| {
+        KEPT.with(|runtime| {
+            runtime.block_on(async {
+                let waits = spawn(async move {
+                    let ((_reader, _writer), _others) = (support::pair(), sleep(PATIENCE));
+                    let _tells = OnDrop(move || sender.send(()).unwrap());
+                    pending::<()>().await
+                });
+                waits.detach();
+                spawn_blocking(|| 7).await.unwrap()
+            })
+        })
+    });
+    assert_eq!(works.join().unwrap().unwrap(), 7);
+    assert!(receiver.try_recv().is_ok(), "the task was dropped");
+}
+
+/// Kept by a thread, it tries to run a loop when that ends.
+struct RunsLate(mpsc::Sender<io::Result<()>>);
+
+impl Drop for RunsLate {
+    fn drop(&mut self) {
+        self.0.send(velodrome::run(async {})).unwrap();
+    }
+}
+
+#[test]
+fn a_thread_that_ends_runs_no_loop_and_says_so() {
+    thread_local!(static LATE: RefCell<Option<RunsLate>> = const { RefCell::new(None) });
+    let (sender, receiver) = mpsc::channel();
+    let works = thread::spawn(|| {
+        LATE.with(|late| late.replace(Some(RunsLate(sender))));
+        velodrome::run(async {})
+    });
+    works.join().unwrap().unwrap();
+    let error = receiver.recv().unwrap().unwrap_err();
+    assert_eq!(error.to_string(), "an event loop cannot run on a thread that is ending");
 }
 
 #[test]
