@@ -19,7 +19,7 @@ use velodrome_engine::net::Resolver;
 use crate::atomics::set_here;
 use crate::task::table::Table;
 use crate::task::waker::MainWaker;
-use crate::task::{Door, TURNS, TaskRef};
+use crate::task::{Door, TURNS, TaskRef, caught};
 use crate::threads::pool::Pool;
 use crate::unhandled::{OnError, Unhandled};
 
@@ -109,8 +109,9 @@ impl Local {
         MainWaker::new(Door::clone(self.door()))
     }
 
+    /// Who is told is the user's: their panic goes to the panic hook, and no further than any other's.
     pub(crate) fn report(&self, error: &Unhandled) {
-        (self.settings.on_error)(error);
+        let _ = caught(|| (self.settings.on_error)(error));
     }
 
     /// Make the main future due, as it is to begin with.

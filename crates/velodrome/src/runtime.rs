@@ -289,7 +289,7 @@ impl Builder {
     }
 
     /// Tell `report` of errors that have no caller, as those of a server's connections, instead of the standard error
-    /// stream: asyncio's `set_exception_handler`. A panic goes to the panic hook, as ever.
+    /// stream: asyncio's `set_exception_handler`. A panic goes to the panic hook, as ever, and so does one in `report`.
     ///
     /// ```
     /// let runtime = velodrome::Builder::new().on_error(|error| eprintln!("while {}: {error}", error.doing())).build()?;

@@ -8,7 +8,7 @@ use std::io;
 
 use support::{Flag, Log, deserted_port, kind, quietly, really, recording, settle};
 use velodrome::{
-    BufferedProtocol, Protocol, ProtocolRef, Server, StreamReader, StreamWriter, Transport,
+    BufferedProtocol, Builder, Protocol, ProtocolRef, Server, StreamReader, StreamWriter, Transport,
     create_connection, create_server, create_unix_connection, create_unix_server, open_connection, spawn,
     start_server,
 };
@@ -212,6 +212,26 @@ fn a_panic_costs_its_connection_and_nothing_else() {
     .unwrap();
     assert_eq!(log.take()[..4], ["made", "panic", "lost: data_received panicked", "made"]);
     assert_eq!(*seen.borrow(), ["a protocol's connection is aborted: data_received panicked"]);
+}
+
+#[test]
+fn who_is_told_of_errors_may_panic() {
+    let told = Log::default();
+    let log = told.clone();
+    let tell = move |error: &velodrome::Unhandled| {
+        log.add(error);
+        panic!("on purpose")
+    };
+    quietly(|| {
+        Builder::new().on_error(tell).build().unwrap().block_on(async {
+            let (_server, port) = telling_server(&Log::default()).await;
+            let (mut reader, writer) = open_connection(HOST, port).await.unwrap();
+            writer.write("panic");
+            assert_eq!(reader.read(1).await.unwrap(), b"");
+        })
+    })
+    .unwrap();
+    assert_eq!(told.take(), ["a protocol's connection is aborted: data_received panicked"]);
 }
 
 #[test]
