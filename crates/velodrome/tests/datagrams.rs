@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
-use support::{Log, kind, quietly, really, settle};
+use support::{Log, kind, panics_on_drop, quietly, really, recording, settle};
 use velodrome::{
     Builder, DatagramOptions, DatagramProtocol, DatagramTransport, ProtocolRef, UnixDatagramOptions,
     create_datagram_endpoint, create_unix_datagram_endpoint,
@@ -151,6 +151,25 @@ fn a_panic_costs_its_socket_and_not_the_loop() {
     .unwrap();
     assert_eq!(log.take(), ["made", "panic", "lost: datagram_received panicked"]);
     assert_eq!(*seen.borrow(), ["a datagram socket is aborted: datagram_received panicked"]);
+}
+
+#[test]
+fn a_protocol_whose_destructor_panics_does_not_end_the_loop() {
+    struct Bad<T>(#[allow(dead_code, reason = "it is there to be dropped")] T);
+    impl<T: 'static> DatagramProtocol for Bad<T> {
+        fn datagram_received(&mut self, _data: &[u8], _sender: SocketAddr) {}
+    }
+    let (runtime, seen) = recording();
+    quietly(|| {
+        runtime.block_on(async {
+            let bad = || Bad(panics_on_drop());
+            let (transport, _) = create_datagram_endpoint(bad, &here()).await.unwrap();
+            transport.close();
+            settle().await;
+        })
+    })
+    .unwrap();
+    assert_eq!(*seen.borrow(), ["a protocol was dropped: its destructor panicked"]);
 }
 
 #[test]

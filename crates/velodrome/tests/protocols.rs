@@ -6,7 +6,7 @@ mod support;
 use std::cell::RefCell;
 use std::io;
 
-use support::{Flag, Log, deserted_port, kind, quietly, really, recording, settle};
+use support::{Flag, Log, OnDrop, deserted_port, kind, panics_on_drop, quietly, really, recording, settle};
 use velodrome::{
     BufferedProtocol, Builder, Protocol, ProtocolRef, Server, StreamReader, StreamWriter, Transport,
     create_connection, create_server, create_unix_connection, create_unix_server, open_connection, spawn,
@@ -212,6 +212,36 @@ fn a_panic_costs_its_connection_and_nothing_else() {
     .unwrap();
     assert_eq!(log.take()[..4], ["made", "panic", "lost: data_received panicked", "made"]);
     assert_eq!(*seen.borrow(), ["a protocol's connection is aborted: data_received panicked"]);
+}
+
+/// Does something when it is dropped, and takes no notice of what it hears.
+struct Deaf<F: FnMut()>(OnDrop<F>);
+
+impl<F: FnMut() + 'static> Protocol for Deaf<F> {
+    fn data_received(&mut self, _data: &[u8]) {}
+}
+
+#[test]
+fn a_protocol_whose_destructor_panics_does_not_end_the_loop() {
+    let (runtime, seen) = recording();
+    quietly(|| {
+        runtime.block_on(async {
+            let server = create_server(|| Deaf(panics_on_drop()), HOST, 0).await.unwrap();
+            let port = server.local_addr().unwrap().port();
+            for _ in 0..2 {
+                drop(open_connection(HOST, port).await.unwrap());
+                while server.client_count() > 0 {
+                    settle().await;
+                }
+            }
+            let (transport, deaf) = create_connection(|| Deaf(panics_on_drop()), HOST, port).await.unwrap();
+            transport.abort();
+            settle().await;
+            drop((transport, deaf));
+        })
+    })
+    .unwrap();
+    assert_eq!(*seen.borrow(), ["a protocol was dropped: its destructor panicked"; 4]);
 }
 
 #[test]

@@ -132,6 +132,12 @@ impl<P: AnyProtocol<K>, K: 'static> Host<P, K> {
     }
 }
 
+impl<P, K> Drop for Host<P, K> {
+    fn drop(&mut self) {
+        self.lender.drop_protocol(&self.local);
+    }
+}
+
 impl<P: AnyProtocol<K>, K: 'static> EngineProtocol for Host<P, K> {
     fn connection_made(&self) {
         let Some(wire) = self.wire.borrow().clone() else { return };

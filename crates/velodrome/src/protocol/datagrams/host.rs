@@ -106,6 +106,12 @@ impl<P: DatagramProtocol<A>, A: DatagramAddress> DatagramHost<P, A> {
     }
 }
 
+impl<P, A> Drop for DatagramHost<P, A> {
+    fn drop(&mut self) {
+        self.lender.drop_protocol(&self.local);
+    }
+}
+
 impl<P: DatagramProtocol<A>, A: DatagramAddress> EngineProtocol for DatagramHost<P, A> {
     fn connection_made(&self) {
         let Some(datagram) = self.datagram() else { return };
