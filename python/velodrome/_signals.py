@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # a checker takes it for true; importing typing takes milliseconds
 if TYPE_CHECKING:
     from ._loop import EventLoop
 
