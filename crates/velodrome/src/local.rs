@@ -157,10 +157,12 @@ impl Local {
             engine.dispatch();
             return Ok(());
         };
+        // Asked first: of what has been done by now the look at the kernel tells, and of what is done later this does.
+        let busy = self.pool.get().is_some_and(Pool::is_busy);
         engine.wait(Timeout::Zero)?;
         engine.dispatch();
         if !self.main_due.get() && self.hub().ready.is_empty() {
-            if self.pool.get().is_some_and(Pool::is_busy) {
+            if busy {
                 // What comes of that counts as happening now, however long it takes. What nobody waits for rings no bell.
                 engine.wait(Timeout::After(LOOK_AGAIN))?;
                 engine.dispatch();
