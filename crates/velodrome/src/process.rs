@@ -139,6 +139,10 @@ impl Watch {
         self.waiters.wake();
     }
 
+    fn has_ended(&self) -> bool {
+        self.ended.get().is_some() || self.lost.get() == Some(Lost::Reaped)
+    }
+
     fn poll(&self) -> Poll<io::Result<ExitStatus>> {
         if let Some(ending) = self.ended.get() {
             return Poll::Ready(Ok(status(ending)));
@@ -201,21 +205,26 @@ impl Process {
         self.id
     }
 
-    /// How it ended, or none if it runs as far as the loop has heard.
+    /// How it ended, or none if it runs as far as the loop has heard: [`wait`](Self::wait), without waiting.
     ///
     /// ```
     /// # use std::process::Command;
     /// # velodrome::run(async {
     /// let program = velodrome::create_subprocess(&mut Command::new("true"))?;
-    /// assert!(program.try_wait().is_none(), "the loop has had no turn to hear of it");
+    /// assert_eq!(program.try_wait()?, None, "the loop has had no turn to hear of it");
     /// program.wait().await?;
-    /// assert!(program.try_wait().unwrap().success());
+    /// assert!(program.try_wait()?.unwrap().success());
     /// # std::io::Result::Ok(()) })??;
     /// # std::io::Result::Ok(())
     /// ```
-    #[must_use]
-    pub fn try_wait(&self) -> Option<ExitStatus> {
-        self.watch.ended.get().map(status)
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub fn try_wait(&self) -> io::Result<Option<ExitStatus>> {
+        match self.watch.poll() {
+            Poll::Ready(ended) => ended.map(Some),
+            Poll::Pending => Ok(None),
+        }
     }
 
     /// Wait until the program has ended. A program that waits for its input ends only when [`stdin`](Self::stdin)
@@ -283,7 +292,7 @@ impl Process {
     /// `InvalidInput` for what is no signal; if the process has ended.
     pub fn send_signal(&self, number: i32) -> io::Result<()> {
         let sent = self.watch.child.send_signal(number);
-        sent.map_err(|error| advice::not_signalled(number, self.id, self.try_wait().is_some(), error))
+        sent.map_err(|error| advice::not_signalled(number, self.id, self.watch.has_ended(), error))
     }
 
     /// Ask the program to end: `SIGTERM`.
@@ -380,7 +389,7 @@ async fn both<A: Future, B: Future>(one: A, other: B) -> (A::Output, B::Output) 
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if self.kill_on_drop.get() && self.watch.ended.get().is_none() {
+        if self.kill_on_drop.get() && !self.watch.has_ended() {
             let _ = self.kill();
         }
     }
@@ -390,7 +399,7 @@ impl fmt::Debug for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Process")
             .field("id", &self.id)
-            .field("ended", &self.try_wait())
+            .field("ended", &self.watch.ended.get().map(status))
             .finish_non_exhaustive()
     }
 }
