@@ -72,7 +72,8 @@ fn attend(local: &Local, child: &mut process::Child) -> io::Result<Process> {
 /// A program that was [started](create_subprocess): `asyncio.subprocess.Process`.
 ///
 /// Dropping it lets the program go on, unless [`kill_on_drop`](Self::kill_on_drop) says otherwise; the loop reaps it when
-/// it ends.
+/// it ends. A loop that ends before does not: who kills on drop as the last thing, and does not [`wait`](Self::wait), leaves a
+/// zombie until this process ends, too.
 ///
 /// ```
 /// use std::process::{Command, Stdio};

@@ -21,14 +21,14 @@
 //! | `sync::mpsc::unbounded_channel` | [`sync::mpsc`](crate::sync::mpsc) | from any thread, so it has a mutex |
 //! | `sync::mpsc::channel(n)` | [`Queue::new(n)`](crate::sync::Queue::new) | on one thread; across threads there is no bound |
 //! | `sync::broadcast` | [`watch`](crate::sync::watch), or a [`Queue`](crate::sync::Queue) for each receiver | see [below](#what-has-no-counterpart) |
-//! | `sync::Notify` | [`Event`](crate::sync::Event); for `notify_one` a [`Semaphore::new(0)`](crate::sync::Semaphore::new) and its `release` | an event stays set until it is cleared |
+//! | `sync::Notify` | [`Event`](crate::sync::Event); for `notify_one` a [`Semaphore::new(0)`](crate::sync::Semaphore::new) and its `release` | an event stays set until it is cleared; the semaphore remembers every release that nobody waited for, tokio's `Notify` one |
 //! | `sync::RwLock` | [`Lock`](crate::sync::Lock), or a `RefCell` | see [below](#what-has-no-counterpart) |
 //! | `select!` | [`wait`](crate::wait)`(tasks, `[`FirstCompleted`](crate::FirstCompleted)`)`, [`timeout`](crate::timeout) | or the `select!` of the crate `futures`: see [`limits`](super::limits) |
 //! | `task_local!` | an argument | see [below](#what-has-no-counterpart) |
 //! | `task::spawn_blocking` | [`spawn_blocking`](crate::spawn_blocking) | |
 //! | `runtime::Handle` | [`Handle`](crate::Handle) | |
 //! | `task::yield_now` | [`yield_now`](crate::yield_now) | |
-//! | `time::sleep`, `timeout` | [`sleep`](crate::sleep), [`timeout`](crate::timeout) | nanoseconds, where the kernel has them |
+//! | `time::sleep`, `timeout` | [`sleep`](crate::sleep), [`timeout`](crate::timeout) | nanoseconds, where the kernel has them; a sleep counts from when it is first awaited, [`sleep_until`](crate::sleep_until) from whenever you say |
 //! | `time::interval`, `interval_at` | [`interval`](crate::interval), [`interval_at`](crate::interval_at) | `Burst`, `Skip`, `Delay`: [`MissedTicks`](crate::MissedTicks) |
 //! | `time::pause()`, `advance` | [`Builder::paused`](crate::Builder::paused), [`ManualClock::advance`](crate::ManualClock::advance) | for the whole runtime, from its beginning |
 //! | `TcpStream::connect`, `into_split` | [`open_connection`](crate::open_connection) | happy eyeballs, and already split |

@@ -5,7 +5,7 @@ use std::task::Poll;
 
 /// Let everything else that is due run first: asyncio's `sleep(0)`. For a task that computes at length and waits for
 /// nothing, which would otherwise keep the whole loop waiting. However many tasks do so all the time, events and timers
-/// have their turn after some dozens of them.
+/// have their turn: after some dozens of turns of theirs, and where there are more such tasks, after about three of each.
 ///
 /// **Cancel safety**: may be dropped at any time; the task that awaited it has its turn all the same.
 ///
