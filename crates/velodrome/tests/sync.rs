@@ -310,15 +310,22 @@ fn a_shutdown_reaches_all_who_wait() {
     });
 }
 
+/// Two wait, one item comes, and then the shutdown.
+async fn promised_to_the_first(queue: &Queue<u8>) -> [impl Future<Output = Result<u8, GetError>>; 2] {
+    let mut waiting = [Box::pin(queue.get()), Box::pin(queue.get())];
+    for get in &mut waiting {
+        assert!(timeout(Duration::ZERO, get).await.is_err());
+    }
+    queue.put_nowait(1).unwrap();
+    queue.shutdown();
+    waiting
+}
+
 #[test]
 fn a_shutdown_takes_no_item_from_who_waited_for_it() {
     imagine(async {
         let queue = Queue::new(0);
-        let (mut first, mut second) = (Box::pin(queue.get()), Box::pin(queue.get()));
-        assert!(timeout(Duration::ZERO, &mut first).await.is_err());
-        assert!(timeout(Duration::ZERO, &mut second).await.is_err());
-        queue.put_nowait(1).unwrap();
-        queue.shutdown();
+        let [first, second] = promised_to_the_first(&queue).await;
         assert_eq!(queue.get_nowait(), Err(GetError::ShutDown), "it is promised");
         assert_eq!(second.await, Err(GetError::ShutDown));
         assert_eq!(first.await, Ok(1));
@@ -329,21 +336,13 @@ fn a_shutdown_takes_no_item_from_who_waited_for_it() {
 fn who_leaves_after_a_shutdown_gives_nobodys_item_away() {
     imagine(async {
         let queue = Queue::new(0);
-        let (mut first, mut second) = (Box::pin(queue.get()), Box::pin(queue.get()));
-        assert!(timeout(Duration::ZERO, &mut first).await.is_err());
-        assert!(timeout(Duration::ZERO, &mut second).await.is_err());
-        queue.put_nowait(1).unwrap();
-        queue.shutdown();
+        let [first, second] = promised_to_the_first(&queue).await;
         drop(second);
         assert_eq!(queue.get_nowait(), Err(GetError::ShutDown), "it is the first one's");
         assert_eq!(first.await, Ok(1));
 
         let queue = Queue::new(0);
-        let (mut first, mut second) = (Box::pin(queue.get()), Box::pin(queue.get()));
-        assert!(timeout(Duration::ZERO, &mut first).await.is_err());
-        assert!(timeout(Duration::ZERO, &mut second).await.is_err());
-        queue.put_nowait(1).unwrap();
-        queue.shutdown();
+        let [first, second] = promised_to_the_first(&queue).await;
         drop(first);
         assert_eq!(second.await, Ok(1), "what is in it can still be got");
     });

@@ -27,7 +27,6 @@
 //! wake the loop for ever once its peer has gone. It is made with `EPOLLONESHOT`, by which the kernel itself silences
 //! it after the first report. Without `EPOLLRDHUP`: that a peer will send no more is seen by reading, after what it
 //! did send.
-
 //!
 //! # Bells
 //!

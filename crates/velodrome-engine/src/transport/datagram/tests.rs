@@ -26,13 +26,18 @@ struct Told {
 
 impl Told {
     fn open(world: &World, descriptor: Descriptor) -> (Rc<Datagram>, Rc<Self>) {
-        let told = Rc::new(Self::default());
-        let protocol = Rc::clone(&told) as Rc<dyn DatagramProtocol>;
-        let datagram = Datagram::new(world.hub(), descriptor, 8, protocol);
-        told.datagram.replace(Some(Rc::clone(&datagram)));
-        datagram.start().unwrap();
+        let (datagram, told) = Self::start(world.hub(), descriptor);
         world.turn();
         assert_eq!(told.log.take(), ["made"]);
+        (datagram, told)
+    }
+
+    fn start(hub: &Rc<Hub>, descriptor: Descriptor) -> (Rc<Datagram>, Rc<Self>) {
+        let told = Rc::new(Self::default());
+        let protocol = Rc::clone(&told) as Rc<dyn DatagramProtocol>;
+        let datagram = Datagram::new(hub, descriptor, 8, protocol);
+        told.datagram.replace(Some(Rc::clone(&datagram)));
+        datagram.start().unwrap();
         (datagram, told)
     }
 
@@ -457,10 +462,7 @@ fn datagrams_of_unix_sockets_may_be_larger_than_those_of_the_internet() {
     let world = crate::event_loop::EventLoop::new().unwrap();
     let (ours, theirs) = UnixDatagram::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
-    let told = Rc::new(Told::default());
-    let protocol = Rc::clone(&told) as Rc<dyn DatagramProtocol>;
-    let datagram = Datagram::new(world.hub(), Descriptor::Owned(ours.into()), 8, protocol);
-    datagram.start().unwrap();
+    let (_datagram, told) = Told::start(world.hub(), Descriptor::Owned(ours.into()));
     let turn = || {
         world.wait(crate::driver::Timeout::Zero).unwrap();
         world.dispatch();
@@ -481,15 +483,7 @@ fn on_real_sockets() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_nonblocking(true).unwrap();
     let address = socket.local_addr().unwrap();
-    let told = Rc::new(Told::default());
-    let datagram = Datagram::new(
-        world.hub(),
-        Descriptor::Owned(socket.into()),
-        8,
-        Rc::clone(&told) as Rc<dyn DatagramProtocol>,
-    );
-    told.datagram.replace(Some(Rc::clone(&datagram)));
-    datagram.start().unwrap();
+    let (datagram, told) = Told::start(world.hub(), Descriptor::Owned(socket.into()));
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     for n in 0..40u8 {
         client.send_to(&[n], address).unwrap();
