@@ -542,6 +542,58 @@ fn what_is_received_now_is_an_item_or_says_why_not() {
 }
 
 #[test]
+fn a_bounded_channel_gives_room_to_the_first_who_waits() {
+    imagine(async {
+        let (sender, mut receiver) = mpsc::bounded(2);
+        let waiting: Vec<_> = (0..6)
+            .map(|number| {
+                let sender = sender.clone();
+                spawn(async move { sender.send(number).await })
+            })
+            .collect();
+        yield_now().await;
+        assert_eq!(sender.try_send(9), Err(mpsc::TrySendError::Full(9)));
+        assert_eq!(receiver.try_receive(), Ok(0));
+        assert_eq!(sender.try_send(9), Err(mpsc::TrySendError::Full(9)), "it is promised");
+        let mut received = Vec::new();
+        for _ in 1..6 {
+            received.push(receiver.receive().await.unwrap());
+        }
+        assert_eq!(received, [1, 2, 3, 4, 5]);
+        assert!(join_all(waiting).await.into_iter().all(|sent| sent.unwrap().is_ok()));
+        sender.try_send(6).unwrap();
+        drop(sender);
+        assert_eq!((receiver.receive().await, receiver.receive().await), (Some(6), None));
+    });
+}
+
+#[test]
+fn who_waits_for_room_hears_that_there_will_be_none() {
+    imagine(async {
+        let (sender, receiver) = mpsc::bounded(0);
+        sender.try_send(1).unwrap();
+        let waiting = [2, 3].map(|number| {
+            let sender = sender.clone();
+            spawn(async move { sender.send(number).await })
+        });
+        yield_now().await;
+        drop(receiver);
+        let sent: Vec<_> = join_all(waiting).await.into_iter().map(Result::unwrap).collect();
+        assert_eq!(sent, [Err(2), Err(3)]);
+        assert_eq!(sender.try_send(4), Err(mpsc::TrySendError::Closed(4)));
+    });
+}
+
+#[test]
+fn where_a_loop_runs_no_thread_waits_for_room() {
+    imagine(async {
+        let (sender, _receiver) = mpsc::bounded(1);
+        assert_eq!(sender.blocking_send(1), Ok(()));
+        assert_eq!(sender.blocking_send(2), Err(mpsc::TrySendError::Full(2)));
+    });
+}
+
+#[test]
 fn a_watched_senders_last_receiver_is_heard_of() {
     imagine(async {
         let (sender, first) = watch::channel(1);

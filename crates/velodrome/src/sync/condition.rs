@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 
 use super::line::{Line, Place};
-use super::lock::LockGuard;
+use super::lock::{LockGuard, OwnedLockGuard};
 
 /// Where tasks wait until something is true of a [`Lock`](super::Lock)'s value: `asyncio.Condition`.
 ///
@@ -60,6 +60,41 @@ impl Condition {
     /// ```
     pub async fn wait<'a, T: ?Sized>(&self, guard: LockGuard<'a, T>) -> LockGuard<'a, T> {
         let lock = guard.lock();
+        let turn = self.notified(guard).await;
+        let guard = lock.lock().await;
+        turn.over();
+        guard
+    }
+
+    /// As [`wait`](Self::wait), with a guard that owns a share in its lock.
+    ///
+    /// **Cancel safety**: as [`wait`](Self::wait).
+    ///
+    /// ```
+    /// # use std::rc::Rc;
+    /// # use velodrome::sync::{Condition, Lock};
+    /// velodrome::run(async {
+    ///     let (stock, changed) = (Rc::new(Lock::new(0)), Rc::new(Condition::new()));
+    ///     let (theirs, tell) = (Rc::clone(&stock), Rc::clone(&changed));
+    ///     velodrome::spawn(async move {
+    ///         *theirs.lock().await = 3;
+    ///         tell.notify_one();
+    ///     });
+    ///     let guard = changed.wait_owned(stock.lock_owned().await).await;
+    ///     assert_eq!(*guard.get(), 3);
+    /// })?;
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub async fn wait_owned<T: ?Sized>(&self, guard: OwnedLockGuard<T>) -> OwnedLockGuard<T> {
+        let lock = guard.lock();
+        let turn = self.notified(guard).await;
+        let guard = lock.lock_owned().await;
+        turn.over();
+        guard
+    }
+
+    /// Take a place in the line, open the lock, and wait to be notified.
+    async fn notified<G>(&self, guard: G) -> Turn<'_> {
         let (mut turn, mut guard) = (Turn::new(&self.0), Some(guard));
         poll_fn(|cx| {
             let poll = turn.poll(cx);
@@ -68,9 +103,7 @@ impl Condition {
             poll
         })
         .await;
-        let guard = lock.lock().await;
-        turn.over();
-        guard
+        turn
     }
 
     /// Wait until `holds` is true of the value; at once, if it is: `asyncio.Condition.wait_for`.
@@ -93,6 +126,31 @@ impl Condition {
     ) -> LockGuard<'a, T> {
         while !holds(&mut guard) {
             guard = self.wait(guard).await;
+        }
+        guard
+    }
+
+    /// As [`wait_until`](Self::wait_until), with a guard that owns a share in its lock.
+    ///
+    /// **Cancel safety**: as [`wait`](Self::wait).
+    ///
+    /// ```
+    /// # use std::rc::Rc;
+    /// # use velodrome::sync::{Condition, Lock};
+    /// velodrome::run(async {
+    ///     let guard = Rc::new(Lock::new(1)).lock_owned().await;
+    ///     let guard = Condition::new().wait_until_owned(guard, |value| *value == 1).await;
+    ///     assert_eq!(*guard.get(), 1);
+    /// })?;
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub async fn wait_until_owned<T: ?Sized>(
+        &self,
+        mut guard: OwnedLockGuard<T>,
+        mut holds: impl FnMut(&mut T) -> bool,
+    ) -> OwnedLockGuard<T> {
+        while !holds(&mut guard.get_mut()) {
+            guard = self.wait_owned(guard).await;
         }
         guard
     }

@@ -225,6 +225,10 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for LockGuard<'_, T> {
 pub struct OwnedLockGuard<T: ?Sized>(Rc<Lock<T>>);
 
 impl<T: ?Sized> OwnedLockGuard<T> {
+    pub(super) fn lock(&self) -> Rc<Lock<T>> {
+        Rc::clone(&self.0)
+    }
+
     /// The value.
     ///
     /// ```

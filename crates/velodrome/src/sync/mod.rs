@@ -9,7 +9,7 @@
 //! | `Barrier` | [`Barrier`] |
 //! | `Queue`, `LifoQueue`, `PriorityQueue` | [`Queue::new`], [`Queue::lifo`], [`Queue::priority`] |
 //! | `loop.create_future()` | [`oneshot::channel`] |
-//! | `call_soon_threadsafe(queue.put_nowait, item)` | [`mpsc::channel`] |
+//! | `call_soon_threadsafe(queue.put_nowait, item)` | [`mpsc::channel`], [`mpsc::bounded`] |
 //!
 //! All but `mpsc` stay on one thread and cost neither an atomic nor a lock. Everywhere the first to come is the first to
 //! be served, and a future that is dropped while it waits takes nothing with it: what was meant for it goes to the next

@@ -124,8 +124,28 @@ impl Semaphore {
     /// # std::io::Result::Ok(())
     /// ```
     pub async fn acquire_owned(self: Rc<Self>) -> OwnedPermit {
-        std::mem::forget(self.acquire().await);
-        OwnedPermit(Some(self))
+        self.acquire_many_owned(1).await
+    }
+
+    /// As [`acquire_many`](Self::acquire_many), for permits that go on living somewhere else.
+    ///
+    /// **Cancel safety**: as [`acquire`](Self::acquire).
+    ///
+    /// ```
+    /// # use std::rc::Rc;
+    /// velodrome::run(async {
+    ///     let megabytes = Rc::new(velodrome::sync::Semaphore::new(100));
+    ///     let held = Rc::clone(&megabytes).acquire_many_owned(70).await;
+    ///     let upload = velodrome::spawn(async move { drop(held) });
+    ///     assert_eq!(megabytes.available(), 30);
+    ///     upload.await.unwrap();
+    ///     assert_eq!(megabytes.available(), 100);
+    /// })?;
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub async fn acquire_many_owned(self: Rc<Self>, permits: u32) -> OwnedPermit {
+        std::mem::forget(self.acquire_many(permits).await);
+        OwnedPermit { semaphore: Some(self), count: permits }
     }
 
     /// A permit that goes on living somewhere else, if there is one now.
@@ -138,7 +158,20 @@ impl Semaphore {
     /// ```
     #[must_use]
     pub fn try_acquire_owned(self: Rc<Self>) -> Option<OwnedPermit> {
-        self.take(1).then(|| OwnedPermit(Some(self)))
+        self.try_acquire_many_owned(1)
+    }
+
+    /// So many permits that go on living somewhere else, if there are as many now.
+    ///
+    /// ```
+    /// # use std::rc::Rc;
+    /// let semaphore = Rc::new(velodrome::sync::Semaphore::new(3));
+    /// let permits = Rc::clone(&semaphore).try_acquire_many_owned(2);
+    /// assert!(permits.is_some() && Rc::clone(&semaphore).try_acquire_many_owned(2).is_none());
+    /// ```
+    #[must_use]
+    pub fn try_acquire_many_owned(self: Rc<Self>, permits: u32) -> Option<OwnedPermit> {
+        self.take(permits).then(|| OwnedPermit { semaphore: Some(self), count: permits })
     }
 
     /// A permit, if there is one now.
@@ -149,8 +182,20 @@ impl Semaphore {
     /// ```
     #[must_use]
     pub fn try_acquire(&self) -> Option<Permit<'_>> {
+        self.try_acquire_many(1)
+    }
+
+    /// So many permits, if there are as many now.
+    ///
+    /// ```
+    /// let semaphore = velodrome::sync::Semaphore::new(3);
+    /// let permits = semaphore.try_acquire_many(2);
+    /// assert!(permits.is_some() && semaphore.try_acquire_many(2).is_none());
+    /// ```
+    #[must_use]
+    pub fn try_acquire_many(&self, permits: u32) -> Option<Permit<'_>> {
         // Not `then_some`: a permit that is made in vain would give back what nobody took.
-        self.take(1).then(|| Permit { semaphore: self, count: 1 })
+        self.take(permits).then(|| Permit { semaphore: self, count: permits })
     }
 
     /// Add a permit: for one that was [forgotten](Permit::forget), or to begin with.
@@ -315,7 +360,11 @@ impl Drop for Permit<'_> {
 /// ```
 #[derive(Debug)]
 #[must_use = "a permit that is dropped at once keeps nobody out"]
-pub struct OwnedPermit(Option<Rc<Semaphore>>);
+pub struct OwnedPermit {
+    /// None once it is forgotten.
+    semaphore: Option<Rc<Semaphore>>,
+    count: u32,
+}
 
 impl OwnedPermit {
     /// Keep the permit for good, or until somebody calls [`Semaphore::release`].
@@ -327,16 +376,16 @@ impl OwnedPermit {
     /// assert_eq!((semaphore.available(), Rc::strong_count(&semaphore)), (0, 1));
     /// ```
     pub fn forget(mut self) {
-        if let Some(semaphore) = self.0.take() {
-            semaphore.lose(1);
+        if let Some(semaphore) = self.semaphore.take() {
+            semaphore.lose(self.count);
         }
     }
 }
 
 impl Drop for OwnedPermit {
     fn drop(&mut self) {
-        if let Some(semaphore) = &self.0 {
-            semaphore.give_back(1);
+        if let Some(semaphore) = &self.semaphore {
+            semaphore.give_back(self.count);
         }
     }
 }

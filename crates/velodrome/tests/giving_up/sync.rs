@@ -96,6 +96,23 @@ fn a_permit_of_ones_own_goes_to_the_next() {
     });
 }
 
+/// `Semaphore::acquire_many_owned`
+#[test]
+fn many_permits_of_ones_own_go_to_the_next() {
+    give_up(async |chance| {
+        let semaphore = Rc::new(Semaphore::new(1));
+        let (given, theirs) = (Rc::clone(&semaphore), Rc::clone(&semaphore));
+        soon(move || given.release().unwrap());
+        let other = spawn(async move {
+            yield_now().await;
+            drop(theirs.acquire_many_owned(2).await);
+        });
+        drop(chance.take(Rc::clone(&semaphore).acquire_many_owned(2)).await);
+        other.await.unwrap();
+        assert_eq!((semaphore.available(), Rc::strong_count(&semaphore)), (2, 1));
+    });
+}
+
 /// `Condition::wait`
 #[test]
 fn a_notification_goes_to_the_next() {
@@ -120,6 +137,42 @@ fn a_notification_goes_to_the_next() {
         })
         .detach();
         let done = chance.take(condition.wait(guard)).await.is_some();
+        settle().await;
+        if done {
+            condition.notify_one();
+        }
+        other.await.unwrap();
+        assert!(!lock.is_locked());
+    });
+}
+
+/// `Condition::wait_owned`, `Condition::wait_until_owned`
+#[test]
+fn a_notification_goes_to_the_next_whose_guard_owns_its_lock() {
+    give_up(async |chance| {
+        let (lock, condition) = (Rc::new(Lock::new(false)), Rc::new(Condition::new()));
+        let (told, by) = (Rc::clone(&lock), Rc::clone(&condition));
+        let guard = Rc::clone(&lock).lock_owned().await;
+        let other = spawn(async move {
+            let guard = told.lock_owned().await;
+            drop(by.wait_owned(guard).await);
+        });
+        let notifier = Rc::clone(&condition);
+        // Held while it is notified, so that the first to wait has to wait for the lock as well.
+        let held = Rc::clone(&lock);
+        spawn(async move {
+            for _ in 0..4 {
+                yield_now().await;
+            }
+            let _guard = held.lock().await;
+            notifier.notify_one();
+            yield_now().await;
+        })
+        .detach();
+        let done = chance
+            .take(condition.wait_until_owned(guard, |told| std::mem::replace(told, true)))
+            .await
+            .is_some();
         settle().await;
         if done {
             condition.notify_one();
@@ -285,6 +338,36 @@ fn what_other_threads_send_stays() {
         }
         assert_eq!(items, [1, 2]);
         thread.join().unwrap();
+    });
+}
+
+/// `mpsc::BoundedSender::send`
+#[test]
+fn room_between_threads_goes_to_the_next() {
+    give_up(async |chance| {
+        let ((sender, mut receiver), ours) = (mpsc::bounded(1), Rc::new(7));
+        sender.try_send(Rc::new(1)).unwrap();
+        let theirs = sender.clone();
+        let other = spawn(async move {
+            yield_now().await;
+            theirs.send(Rc::new(2)).await.unwrap();
+        });
+        let received = spawn(async move {
+            yield_now().await;
+            yield_now().await;
+            let mut items = Vec::new();
+            while let Some(item) = receiver.receive().await {
+                items.push(*item);
+                yield_now().await;
+            }
+            items
+        });
+        let sent = chance.take(sender.send(Rc::clone(&ours))).await.is_some();
+        other.await.unwrap();
+        drop(sender);
+        let expected: &[i32] = if sent { &[1, 7, 2] } else { &[1, 2] };
+        assert_eq!(received.await.unwrap(), expected);
+        assert_eq!(Rc::strong_count(&ours), 1);
     });
 }
 

@@ -1,18 +1,22 @@
 //! The door for other threads: items that any of them sends, and a task receives.
 
-use std::collections::VecDeque;
+mod bounded;
+mod room;
+mod shared;
+
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+pub use self::bounded::{BoundedSender, TrySendError, bounded};
+use self::shared::{End, Refused, Shared};
 use super::closed::Closed;
-use crate::atomics::{Mutex, MutexGuard, PoisonError};
 
 /// A channel whose senders may be on any thread: asyncio's `loop.call_soon_threadsafe(queue.put_nowait, item)`.
 ///
-/// Sending never waits, so it can be done where nothing is awaited; there is no limit to what is on the way. Between
-/// tasks of one loop [`Queue`](super::Queue) is cheaper, and has one.
+/// Sending never waits, so it can be done where nothing is awaited; there is no limit to what is on the way, unless
+/// [`bounded`] sets one. Between tasks of one loop [`Queue`](super::Queue) is cheaper.
 ///
 /// ```
 /// use velodrome::sync::mpsc;
@@ -31,26 +35,8 @@ use crate::atomics::{Mutex, MutexGuard, PoisonError};
 /// ```
 #[must_use]
 pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
-    let state = State { items: VecDeque::new(), waiting: None, senders: 1, received: true };
-    let shared = Arc::new(Shared(Mutex::new(state)));
-    (Sender(Arc::clone(&shared)), Receiver(shared))
-}
-
-struct Shared<T>(Mutex<State<T>>);
-
-struct State<T> {
-    items: VecDeque<T>,
-    waiting: Option<Waker>,
-    senders: usize,
-    /// Whether there is somebody at the other end.
-    received: bool,
-}
-
-impl<T> Shared<T> {
-    /// A thread that died while it held the lock was moving an item; nothing is broken by that.
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    let shared = Arc::new(Shared::new(usize::MAX));
+    (Sender(End::new(Arc::clone(&shared))), Receiver(shared))
 }
 
 /// The end into which items go, from any thread; see [`channel`].
@@ -64,7 +50,7 @@ impl<T> Shared<T> {
 /// }
 /// # report(&mpsc::channel().0);
 /// ```
-pub struct Sender<T>(Arc<Shared<T>>);
+pub struct Sender<T>(End<T>);
 
 impl<T> Sender<T> {
     /// Send an item. The receiver's loop is woken, once for however many items it has not seen.
@@ -78,17 +64,8 @@ impl<T> Sender<T> {
     /// # Errors
     /// The item, if the receiver was dropped.
     pub fn send(&self, item: T) -> Result<(), T> {
-        let mut state = self.0.lock();
-        if !state.received {
-            return Err(item);
-        }
-        state.items.push_back(item);
-        let waker = state.waiting.take();
-        drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-        Ok(())
+        // There is always room.
+        self.0.try_send(item).map_err(|(Refused::Full(item) | Refused::Closed(item))| item)
     }
 
     /// Whether the receiver was dropped.
@@ -99,27 +76,13 @@ impl<T> Sender<T> {
     /// ```
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        !self.0.lock().received
+        self.0.is_closed()
     }
 }
 
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
-        self.0.lock().senders += 1;
-        Self(Arc::clone(&self.0))
-    }
-}
-
-impl<T> Drop for Sender<T> {
-    fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.senders -= 1;
-        let last = state.senders == 0;
-        let waker = last.then(|| state.waiting.take()).flatten();
-        drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        Self(self.0.clone())
     }
 }
 
@@ -129,7 +92,7 @@ impl<T> fmt::Debug for Sender<T> {
     }
 }
 
-/// The end at which items are awaited; see [`channel`].
+/// The end at which items are awaited; see [`channel`] and [`bounded`].
 ///
 /// ```
 /// use velodrome::sync::mpsc;
@@ -183,15 +146,15 @@ impl<T> Receiver<T> {
     /// # Errors
     /// Whether one may come still.
     pub fn try_receive(&mut self) -> Result<T, TryReceiveError> {
-        let mut state = self.0.lock();
+        let state = self.0.lock();
         let none = if state.senders == 0 { TryReceiveError::Closed } else { TryReceiveError::Empty };
-        state.items.pop_front().ok_or(none)
+        self.0.take(state).ok_or(none)
     }
 
     fn poll(&self, cx: &Context<'_>) -> Poll<Option<T>> {
         let mut state = self.0.lock();
-        if let Some(item) = state.items.pop_front() {
-            return Poll::Ready(Some(item));
+        if !state.items.is_empty() {
+            return Poll::Ready(self.0.take(state));
         }
         if state.senders == 0 {
             return Poll::Ready(None);
@@ -208,8 +171,10 @@ impl<T> Drop for Receiver<T> {
         let mut state = self.0.lock();
         state.received = false;
         let (items, waiting) = (std::mem::take(&mut state.items), state.waiting.take());
+        let senders = state.room.close();
         drop(state);
         drop((items, waiting));
+        senders.into_values().for_each(Waker::wake);
     }
 }
 
@@ -252,5 +217,4 @@ impl std::error::Error for TryReceiveError {}
 
 #[cfg(test)]
 #[cfg(loom)]
-#[path = "mpsc_model.rs"]
 mod model;

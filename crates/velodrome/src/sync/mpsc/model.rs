@@ -1,5 +1,6 @@
 //! The channel between threads under loom, which runs every interleaving: `make loom`.
 
+use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Wake;
 
@@ -72,5 +73,45 @@ fn what_meets_the_receivers_end_is_not_kept() {
         let sender = sending.join().unwrap();
         assert_eq!(Arc::strong_count(&item), 1);
         assert!(sender.is_closed());
+    });
+}
+
+/// Two threads that wait for room for one item; the receiver takes both, and the second may have been promised room that the
+/// first let go of.
+#[test]
+fn room_is_slept_through_by_nobody() {
+    let mut builder = loom::model::Builder::new();
+    // All of them would take a minute.
+    builder.preemption_bound = Some(3);
+    builder.check(|| {
+        let ((sender, mut receiver), gives_up) = (bounded(1), Arc::new(Count::default()));
+        sender.try_send(1).ok().unwrap();
+        let other = sender.clone();
+        let first = thread::spawn(move || loom::future::block_on(other.send(2)).unwrap());
+        let second = thread::spawn(move || {
+            let waker = Waker::from(gives_up);
+            let mut send = std::pin::pin!(sender.send(3));
+            send.as_mut().poll(&mut Context::from_waker(&waker)).is_ready()
+        });
+        let mut received = vec![receiver.try_receive().unwrap()];
+        let sent = second.join().unwrap();
+        while let Some(item) = loom::future::block_on(receiver.receive()) {
+            received.push(item);
+        }
+        first.join().unwrap();
+        received.sort_unstable();
+        assert_eq!(received, if sent { vec![1, 2, 3] } else { vec![1, 2] });
+    });
+}
+
+/// The receiver's end, and whoever waits for room.
+#[test]
+fn the_receivers_end_wakes_who_waits_for_room() {
+    loom::model(|| {
+        let (sender, receiver) = bounded(1);
+        sender.try_send(1).ok().unwrap();
+        let waiting = thread::spawn(move || loom::future::block_on(sender.send(2)));
+        drop(receiver);
+        assert_eq!(waiting.join().unwrap(), Err(2));
     });
 }
