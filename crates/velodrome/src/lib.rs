@@ -214,7 +214,7 @@ pub use task::{Task, spawn};
 pub use threads::handle::Handle;
 pub use threads::parking::block_on;
 pub use threads::pool::{spawn_blocking, to_thread};
-pub use threads::remote::RemoteTask;
+pub use threads::remote::{RemoteAbortHandle, RemoteTask};
 pub use time::instant::Instant;
 pub use time::interval::{Interval, MissedTicks, interval, interval_at};
 pub use time::scope::{Timeout, timeout_scope};

@@ -13,7 +13,6 @@ use velodrome_engine::driver::Driver;
 use velodrome_engine::event_loop::EventLoop;
 
 use crate::local::{Entered, Local, Settings};
-use crate::task::Door;
 use crate::threads::handle::Handle;
 use crate::unhandled::{OnError, Unhandled, to_stderr};
 
@@ -108,7 +107,7 @@ impl Runtime {
     /// ```
     #[must_use]
     pub fn handle(&self) -> Handle {
-        Handle::new(Door::clone(self.local.door()))
+        Handle::new(&self.local)
     }
 
     /// End the runtime, and wait for what [`spawn_blocking`](crate::spawn_blocking) was given no longer than `duration`, where

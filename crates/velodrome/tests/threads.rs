@@ -203,6 +203,50 @@ fn waiting_on_a_loops_own_thread_is_refused() {
 }
 
 #[test]
+fn another_thread_has_functions_run_though_the_loop_stands_still() {
+    let (runtime, (stop, stopped)) = (Runtime::new().unwrap(), mpsc::channel());
+    let handle = runtime.handle();
+    let outside = thread::spawn(move || {
+        let answer = handle.spawn_blocking(|| 6 * 7).join().unwrap();
+        let panicked = handle.spawn_blocking(|| panic!("no")).join().unwrap_err();
+        stop.send(answer).unwrap();
+        panicked.to_string()
+    });
+    assert_eq!(runtime.block_on(async move { stopped.recv_timeout(PATIENCE).unwrap() }).unwrap(), 42);
+    let panicked = outside.join().unwrap();
+    assert!(panicked.contains("on a blocking thread") && panicked.contains("no"), "{panicked}");
+}
+
+#[test]
+fn functions_for_a_loop_that_is_over_never_run() {
+    let runtime = Runtime::new().unwrap();
+    let handle = runtime.handle();
+    drop(runtime);
+    assert!(handle.spawn_blocking(|| ()).join().unwrap_err().is_cancelled());
+}
+
+#[test]
+fn a_task_elsewhere_is_cancelled_by_whoever_has_its_abort_handle() {
+    beside(|handle| {
+        let task = handle.spawn(pending::<()>());
+        let (abort, other) = (task.abort_handle(), task.abort_handle());
+        let aborter = thread::spawn(move || (abort.is_finished(), abort.cancel(), abort.cancel()));
+        assert!(task.join().unwrap_err().is_cancelled());
+        assert_eq!(aborter.join().unwrap(), (false, true, false));
+        assert!(other.is_finished() && !other.cancel());
+        let output = Arc::new(());
+        let theirs = Arc::clone(&output);
+        let task = handle.spawn(async move { theirs });
+        let abort = task.abort_handle();
+        while !abort.is_finished() {
+            thread::yield_now();
+        }
+        task.detach();
+        assert_eq!(Arc::strong_count(&output), 1, "nothing is kept by a handle");
+    });
+}
+
+#[test]
 fn functions_that_block_run_side_by_side_up_to_the_bound() {
     let runtime = Builder::new().blocking_threads(3).build().unwrap();
     let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));

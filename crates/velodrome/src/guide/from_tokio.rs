@@ -11,7 +11,7 @@
 //! | `Runtime::shutdown_timeout`, `shutdown_background` | [the](crate::Runtime::shutdown_timeout) [same](crate::Runtime::shutdown_background) | |
 //! | `task::spawn_local`, `LocalSet` | [`spawn`](crate::spawn) | |
 //! | `JoinHandle`, `abort()` | [`Task`](crate::Task), [`cancel`](crate::Task::cancel) | dropping it detaches, as there |
-//! | `AbortHandle` | [`Task::abort_handle`](crate::Task::abort_handle) | |
+//! | `AbortHandle` | [`Task::abort_handle`](crate::Task::abort_handle), [`RemoteTask::abort_handle`](crate::RemoteTask::abort_handle) | the first stays on its thread |
 //! | `JoinError` | [`TaskError`](crate::TaskError) | says the task's name |
 //! | `task::JoinSet`, `join!` | [`TaskGroup`](crate::TaskGroup), [`gather!`](crate::gather), [`join_all`](crate::join_all) | |
 //! | `JoinSet::join_next` | [`as_completed`](crate::as_completed)`(tasks).next()` | of tasks that are there; more are started by a [`TaskGroup`](crate::TaskGroup), and send what they have by a [`Queue`](crate::sync::Queue) |
@@ -19,13 +19,13 @@
 //! | `sync::OnceCell` | `std::cell::OnceCell`; with an `await` [`Lock`](crate::sync::Lock)`<Option<T>>` | see [below](#what-has-no-counterpart) |
 //! | `sync::oneshot`, `watch`, `Mutex`, `Semaphore`, `Barrier` | [`sync`](crate::sync): `Mutex` is [`Lock`](crate::sync::Lock) | no atomics: they stay on one thread |
 //! | `sync::mpsc::unbounded_channel` | [`sync::mpsc`](crate::sync::mpsc) | from any thread, so it has a mutex |
-//! | `sync::mpsc::channel(n)` | [`Queue::new(n)`](crate::sync::Queue::new) | on one thread; across threads there is no bound |
+//! | `sync::mpsc::channel(n)` | [`Queue::new(n)`](crate::sync::Queue::new), [`mpsc::bounded(n)`](crate::sync::mpsc::bounded) | on one thread; from any thread |
 //! | `sync::broadcast` | [`watch`](crate::sync::watch), or a [`Queue`](crate::sync::Queue) for each receiver | see [below](#what-has-no-counterpart) |
 //! | `sync::Notify` | [`Event`](crate::sync::Event); for `notify_one` a [`Semaphore::new(0)`](crate::sync::Semaphore::new) and its `release` | an event stays set until it is cleared; the semaphore remembers every release that nobody waited for, tokio's `Notify` one |
 //! | `sync::RwLock` | [`Lock`](crate::sync::Lock), or a `RefCell` | see [below](#what-has-no-counterpart) |
 //! | `select!` | [`wait`](crate::wait)`(tasks, `[`FirstCompleted`](crate::FirstCompleted)`)`, [`timeout`](crate::timeout) | or the `select!` of the crate `futures`: see [`limits`](super::limits) |
 //! | `task_local!` | an argument | see [below](#what-has-no-counterpart) |
-//! | `task::spawn_blocking` | [`spawn_blocking`](crate::spawn_blocking) | |
+//! | `task::spawn_blocking` | [`spawn_blocking`](crate::spawn_blocking), [`Handle::spawn_blocking`](crate::Handle::spawn_blocking) | the second from any thread |
 //! | `runtime::Handle` | [`Handle`](crate::Handle) | |
 //! | `task::yield_now` | [`yield_now`](crate::yield_now) | |
 //! | `time::sleep`, `timeout` | [`sleep`](crate::sleep), [`timeout`](crate::timeout) | nanoseconds, where the kernel has them; a sleep counts from when it is first awaited, [`sleep_until`](crate::sleep_until) from whenever you say |

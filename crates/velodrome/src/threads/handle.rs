@@ -9,10 +9,11 @@ use std::task::Poll;
 
 use velodrome_engine::ready::{RunShared, SendRunnable};
 
+use super::pool::Pool;
 use super::promise::{Promise, promise};
 use super::remote::RemoteTask;
 use crate::atomics::{Mutex, PoisonError};
-use crate::local;
+use crate::local::{self, Local};
 use crate::task::error::Ending;
 use crate::task::{Door, caught, discard, poll_caught, spawn};
 
@@ -31,11 +32,14 @@ use crate::task::{Door, caught, discard, poll_caught, spawn};
 /// # std::io::Result::Ok(())
 /// ```
 #[derive(Clone)]
-pub struct Handle(Door);
+pub struct Handle {
+    door: Door,
+    pool: Pool,
+}
 
 impl Handle {
-    pub(crate) fn new(door: Door) -> Self {
-        Self(door)
+    pub(crate) fn new(local: &Local) -> Self {
+        Self { door: Door::clone(local.door()), pool: local.pool().clone() }
     }
 
     /// The handle of the loop that runs on this thread.
@@ -49,7 +53,7 @@ impl Handle {
     /// # Errors
     /// If none does.
     pub fn current() -> io::Result<Self> {
-        local::require("Handle::current").map(|local| Self(Door::clone(local.door())))
+        local::require("Handle::current").map(|local| Self::new(&local))
     }
 
     /// Start `future` as a task on the loop: `asyncio.run_coroutine_threadsafe`. It travels there, so it must be `Send`;
@@ -98,6 +102,24 @@ impl Handle {
         RemoteTask::new(promised, "of another thread")
     }
 
+    /// Run `function` on one of the threads that the loop keeps for what blocks: [`spawn_blocking`](crate::spawn_blocking),
+    /// for a thread on which no loop runs. It does not wait for the loop to come to it, and that does wait for it in the end.
+    ///
+    /// ```
+    /// # let runtime = velodrome::Runtime::new()?;
+    /// # let handle = runtime.handle();
+    /// let thread = std::thread::spawn(move || handle.spawn_blocking(|| 6 * 7).join().unwrap());
+    /// assert_eq!(thread.join().unwrap(), 42);
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn spawn_blocking<T, W>(&self, function: W) -> RemoteTask<T>
+    where
+        T: Send + 'static,
+        W: FnOnce() -> T + Send + 'static,
+    {
+        self.pool.run(function)
+    }
+
     /// Call `function` on the loop's thread, in the next turn: `loop.call_soon_threadsafe`. False if the loop is over;
     /// it was dropped then. A panic in it goes to the panic hook and no further.
     ///
@@ -112,7 +134,7 @@ impl Handle {
     /// ```
     pub fn call_soon(&self, function: impl FnOnce() + Send + 'static) -> bool {
         let call = Call(Mutex::new(Some(Box::new(function))));
-        self.0.push(SendRunnable::from_arc(Arc::new(call))).is_ok()
+        self.door.push(SendRunnable::from_arc(Arc::new(call))).is_ok()
     }
 }
 

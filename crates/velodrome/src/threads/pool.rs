@@ -27,12 +27,16 @@ fn default_threads() -> usize {
     thread::available_parallelism().map_or(1, usize::from).saturating_add(4).min(32)
 }
 
+/// What its tasks are called where they are no longer.
+const KIND: &str = "on a blocking thread";
+
 /// It is told whether there is a thread for it.
 type Job = Box<dyn FnOnce(Result<(), NoThread>) + Send>;
 
 /// The system starts no thread, and there is none.
 struct NoThread;
 
+#[derive(Clone)]
 pub(crate) struct Pool(Arc<Shared>);
 
 struct Shared {
@@ -71,6 +75,20 @@ impl Pool {
     pub(crate) fn is_busy(&self) -> bool {
         let state = self.0.lock();
         !state.jobs.is_empty() || state.idle < state.threads
+    }
+
+    pub(super) fn run<T, W>(&self, function: W) -> RemoteTask<T>
+    where
+        T: Send + 'static,
+        W: FnOnce() -> T + Send + 'static,
+    {
+        let (promise, promised) = promise();
+        self.submit(Box::new(move |thread| {
+            if !promise.is_settled() {
+                promise.keep(thread.map_err(|NoThread| Ending::NoThread).and_then(|()| caught(function)));
+            }
+        }));
+        RemoteTask::new(promised, KIND)
     }
 
     fn submit(&self, job: Job) {
@@ -180,17 +198,16 @@ where
     T: Send + 'static,
     W: FnOnce() -> T + Send + 'static,
 {
-    let (promise, promised) = promise();
-    let task = RemoteTask::new(promised, "on a blocking thread");
     match local::current() {
-        None => promise.keep(Err(Ending::NoPool)),
-        Some(local) => local.pool().submit(Box::new(move |thread| {
-            if !promise.is_settled() {
-                promise.keep(thread.map_err(|NoThread| Ending::NoThread).and_then(|()| caught(function)));
-            }
-        })),
+        None => nowhere(),
+        Some(local) => local.pool().run(function),
     }
-    task
+}
+
+fn nowhere<T>() -> RemoteTask<T> {
+    let (promise, promised) = promise();
+    promise.keep(Err(Ending::NoPool));
+    RemoteTask::new(promised, KIND)
 }
 
 /// Await `function` on a thread of its own: `asyncio.to_thread`. As [`spawn_blocking`], but it begins when it is awaited,
@@ -238,7 +255,7 @@ mod tests {
         state.threads = 1;
         drop(state);
         pool.do_without();
-        let error = RemoteTask::new(promised, "on a blocking thread").join().unwrap_err();
+        let error = RemoteTask::new(promised, KIND).join().unwrap_err();
         assert!(error.to_string().contains("ulimit -u") && !error.is_cancelled(), "{error}");
         assert!(!pool.is_busy());
     }

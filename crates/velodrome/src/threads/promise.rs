@@ -4,7 +4,7 @@
 //! lock: a result that comes too late is dropped by who brought it, and a promise that is dropped unkept counts as
 //! cancelled. Wakers are woken and dropped with the lock open, for they may be anybody's.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
 use crate::atomics::{Mutex, MutexGuard, PoisonError};
@@ -52,6 +52,10 @@ impl<T> Shared<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn is_settled(&self) -> bool {
+        !matches!(self.lock().outcome, Outcome::Open)
+    }
+
     /// Decide what became of it, if that is open. True if it was.
     fn settle(&self, result: Result<T, Ending>) -> bool {
         let mut state = self.lock();
@@ -75,7 +79,7 @@ impl<T> Promise<T> {
 
     /// Whether nobody wants the result any more.
     pub(crate) fn is_settled(&self) -> bool {
-        !matches!(self.0.lock().outcome, Outcome::Open)
+        self.0.is_settled()
     }
 
     /// Ready once nobody wants the result any more.
@@ -99,14 +103,40 @@ impl<T> Drop for Promise<T> {
     }
 }
 
+/// A promise of whatever kind, to one who wants nothing of the result.
+pub(crate) trait Settles: Send + Sync {
+    /// As [`Promised::take_back`].
+    fn take_back(&self) -> bool;
+
+    fn is_settled(&self) -> bool;
+}
+
+impl<T: Send> Settles for Shared<T> {
+    fn take_back(&self) -> bool {
+        self.settle(Err(Ending::Cancelled))
+    }
+
+    fn is_settled(&self) -> bool {
+        Self::is_settled(self)
+    }
+}
+
 impl<T> Promised<T> {
+    pub(crate) fn watch(&self) -> Weak<dyn Settles>
+    where
+        T: Send + 'static,
+    {
+        let shared: Weak<Shared<T>> = Arc::downgrade(&self.0);
+        shared
+    }
+
     /// False if there was a result already.
     pub(crate) fn take_back(&self) -> bool {
         self.0.settle(Err(Ending::Cancelled))
     }
 
     pub(crate) fn is_settled(&self) -> bool {
-        !matches!(self.0.lock().outcome, Outcome::Open)
+        self.0.is_settled()
     }
 
     pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<Result<T, Ending>> {

@@ -4,10 +4,11 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Weak;
 use std::task::{Context, Poll};
 
 use super::parking;
-use super::promise::Promised;
+use super::promise::{Promised, Settles};
 use crate::task::error::{Ending, TaskError};
 
 /// A task that runs on another thread than the one that waits for it: what [`Handle::spawn`](crate::Handle::spawn) and
@@ -67,6 +68,24 @@ impl<T> RemoteTask<T> {
         self.promised.is_settled()
     }
 
+    /// What cancels the task from anywhere, while somebody else awaits it.
+    ///
+    /// ```
+    /// velodrome::run(async {
+    ///     let task = velodrome::spawn_blocking(|| std::thread::sleep(std::time::Duration::from_millis(5)));
+    ///     let abort = task.abort_handle();
+    ///     std::thread::spawn(move || abort.cancel());
+    ///     let _ended = task.await;
+    /// })?;
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn abort_handle(&self) -> RemoteAbortHandle
+    where
+        T: Send + 'static,
+    {
+        RemoteAbortHandle(self.promised.watch())
+    }
+
     /// Let the task go on by itself; the same as dropping this, in a word.
     ///
     /// ```
@@ -111,5 +130,60 @@ impl<T> Future for RemoteTask<T> {
 impl<T> fmt::Debug for RemoteTask<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RemoteTask").field("finished", &self.is_finished()).finish_non_exhaustive()
+    }
+}
+
+/// Cancels a [`RemoteTask`] that somebody else awaits, from any thread: what [`RemoteTask::abort_handle`] gives. Any number
+/// of them may be kept, for any time: the task's output lives no longer for that. Dropping one cancels nothing.
+///
+/// ```
+/// use velodrome::RemoteAbortHandle;
+///
+/// # let runtime = velodrome::Runtime::new()?;
+/// # let handle = runtime.handle();
+/// let task = handle.spawn(std::future::pending::<()>());
+/// let abort: RemoteAbortHandle = task.abort_handle();
+/// std::thread::spawn(move || assert!(abort.cancel()));
+/// assert!(runtime.block_on(task)?.unwrap_err().is_cancelled());
+/// # std::io::Result::Ok(())
+/// ```
+#[derive(Clone)]
+pub struct RemoteAbortHandle(Weak<dyn Settles>);
+
+impl RemoteAbortHandle {
+    /// Cancel the task, as [`RemoteTask::cancel`] does. False if it is done already.
+    ///
+    /// ```
+    /// # let runtime = velodrome::Runtime::new()?;
+    /// let task = runtime.handle().spawn(async {});
+    /// let abort = task.abort_handle();
+    /// runtime.block_on(task)?.unwrap();
+    /// assert!(!abort.cancel());
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn cancel(&self) -> bool {
+        self.0.upgrade().is_some_and(|task| task.take_back())
+    }
+
+    /// Whether the task is done, was cancelled, or panicked.
+    ///
+    /// ```
+    /// # let runtime = velodrome::Runtime::new()?;
+    /// let task = runtime.handle().spawn(async {});
+    /// let abort = task.abort_handle();
+    /// assert!(!abort.is_finished());
+    /// runtime.block_on(task)?.unwrap();
+    /// assert!(abort.is_finished());
+    /// # std::io::Result::Ok(())
+    /// ```
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.0.upgrade().is_none_or(|task| task.is_settled())
+    }
+}
+
+impl fmt::Debug for RemoteAbortHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteAbortHandle").field("finished", &self.is_finished()).finish()
     }
 }
