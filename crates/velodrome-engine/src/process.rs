@@ -59,6 +59,14 @@ impl Child {
         Ok(self.ended.get())
     }
 
+    /// Another handle of the same process, with a descriptor of its own. It does not learn what this one reaps later.
+    ///
+    /// # Errors
+    /// EMFILE.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { pidfd: self.pidfd.try_clone()?, ended: self.ended.clone() })
+    }
+
     /// Send a signal to the process, and to nobody else.
     ///
     /// # Errors

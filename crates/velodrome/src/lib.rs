@@ -82,6 +82,7 @@ mod existing;
 pub mod guide;
 mod local;
 mod net;
+mod orphans;
 mod process;
 mod protocol;
 mod runtime;

@@ -18,6 +18,7 @@ use velodrome_engine::reactor::{Registration, Source};
 
 use crate::advice;
 use crate::local::{self, Local};
+use crate::orphans;
 use crate::signals::{SIGKILL, SIGTERM};
 use crate::streams::pipes::{open_read_pipe, open_write_pipe};
 use crate::streams::reader::StreamReader;
@@ -48,6 +49,7 @@ use crate::waiting::Waiters;
 /// this thread.
 pub fn create_subprocess(command: &mut Command) -> io::Result<Process> {
     let local = local::require("create_subprocess")?;
+    orphans::reap();
     let child = command.spawn().map_err(|error| advice::not_started(command, error))?;
     adopt(&local, child)
 }
@@ -72,8 +74,7 @@ fn attend(local: &Local, child: &mut process::Child) -> io::Result<Process> {
 /// A program that was [started](create_subprocess): `asyncio.subprocess.Process`.
 ///
 /// Dropping it lets the program go on, unless [`kill_on_drop`](Self::kill_on_drop) says otherwise; the loop reaps it when
-/// it ends. A loop that ends before does not: who kills on drop as the last thing, and does not [`wait`](Self::wait), leaves a
-/// zombie until this process ends, too.
+/// it ends. One that outlives its loop is reaped when a loop is made or a program started after its end.
 ///
 /// ```
 /// use std::process::{Command, Stdio};
@@ -165,9 +166,17 @@ impl Source for Watch {
         self.end();
     }
 
+    /// It may have ended without the loop having had a turn to hear of it.
     fn abandon(&self) {
         self.registration.replace(None);
-        self.lost.set(Some(Lost::Abandoned));
+        match self.child.reap() {
+            Ok(None) => {
+                self.lost.set(Some(Lost::Abandoned));
+                orphans::leave(&self.child);
+            }
+            Ok(ending) => self.ended.set(ending),
+            Err(_) => self.lost.set(Some(Lost::Reaped)),
+        }
         self.waiters.wake();
     }
 }

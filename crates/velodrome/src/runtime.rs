@@ -13,6 +13,7 @@ use velodrome_engine::driver::Driver;
 use velodrome_engine::event_loop::EventLoop;
 
 use crate::local::{Entered, Local, Settings};
+use crate::orphans;
 use crate::threads::handle::Handle;
 use crate::unhandled::{OnError, Unhandled, to_stderr};
 
@@ -311,6 +312,7 @@ impl Builder {
     /// # Errors
     /// As [`Runtime::new`].
     pub fn build(self) -> io::Result<Runtime> {
+        orphans::reap();
         let driver = self.driver.map_or_else(Driver::from_env, Ok)?;
         let engine = EventLoop::with(driver, self.clock.unwrap_or_else(Clock::monotonic))?;
         let settings = Settings {

@@ -204,3 +204,38 @@ fn what_was_said_is_kept_though_somebody_else_reaps_the_program() {
         }
     });
 }
+
+#[test]
+fn a_program_that_outlives_its_loop_is_reaped_by_a_later_one() {
+    let outlives = |killed: bool| {
+        really(async move {
+            let program = create_subprocess(Command::new("sleep").arg("1000")).unwrap();
+            program.kill_on_drop(true);
+            if killed {
+                program.kill().unwrap();
+            }
+            program.id()
+        })
+    };
+    let pids = [outlives(false), outlives(true)];
+    let reaped = (0..5000).any(|_| {
+        std::thread::sleep(Duration::from_millis(1));
+        really(async {});
+        !pids.iter().any(|&pid| exists(pid))
+    });
+    assert!(reaped, "they are zombies");
+}
+
+#[test]
+fn a_program_that_ended_unheard_before_its_loop_is_known_to_have() {
+    let program = really(async {
+        let program = create_subprocess(&mut shell("exit 3")).unwrap();
+        let stat = format!("/proc/{}/stat", program.id());
+        while !std::fs::read_to_string(&stat).unwrap().contains(") Z ") {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        program
+    });
+    assert_eq!(program.try_wait().unwrap().unwrap().code(), Some(3));
+    assert!(!exists(program.id()));
+}

@@ -21,6 +21,11 @@ impl Pidfd {
         match self.0 {}
     }
 
+    /// The same process by another descriptor.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        match self.0 {}
+    }
+
     /// Sends a signal.
     pub fn send_signal(&self, _number: i32) -> io::Result<()> {
         match self.0 {}

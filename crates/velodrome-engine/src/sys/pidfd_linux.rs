@@ -25,6 +25,11 @@ impl Pidfd {
         self.0.as_raw_fd()
     }
 
+    /// The same process by another descriptor.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
+
     /// Sends a signal. ESRCH if the process is gone and reaped, EINVAL if there is no such signal.
     pub fn send_signal(&self, number: i32) -> io::Result<()> {
         if number <= 0 {
