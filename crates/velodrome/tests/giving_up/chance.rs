@@ -73,7 +73,9 @@ pub(crate) fn never_waits(row: impl AsyncFn(&Chance)) {
 
 /// Runs `row` once for each point, and once to the end.
 pub(crate) fn give_up(row: impl AsyncFn(&Chance)) {
-    assert_ne!(each_point(row), 0, "it never waited, so nothing was given up but what had not begun");
+    // More than once: the thread of a look-up may have its answer before it is first asked for it.
+    let waited = (0..5).any(|_| each_point(&row) != 0);
+    assert!(waited, "it never waited, so nothing was given up but what had not begun");
 }
 
 /// How often the future waited when it was left in peace.
