@@ -40,6 +40,17 @@ def is_ours(transport: Any) -> bool:
     return type(transport).__module__ == "velodrome._core"
 
 
+@contextlib.asynccontextmanager
+async def held_back(data: bytes, server: Any = None) -> Any:
+    """A peer and a protocol that has paused, with data decrypted for it by nobody yet."""
+    async with secured_peer(server) as (peer, server):
+        ssl_protocol = server.transport._ssl_protocol
+        server.transport.pause_reading()
+        await peer.send(data)
+        await until(lambda: ssl_protocol._incoming.pending >= len(data))
+        yield peer, server
+
+
 class ThroughPython:
     """Without the shortcut: everything by the methods of ``_ssl``'s objects."""
 
@@ -815,17 +826,101 @@ class TestEnds:
 
         run(main())
 
-    @pytest.mark.velodrome_only  # asyncio delivers what was held back
-    def test_no_data_after_close(self, run):
+    def test_close_delivers_what_was_held_back(self, run):
         async def main():
-            async with secured_peer() as (peer, server):
-                server.transport.pause_reading()
-                await peer.send(b"too late")
-                ssl_protocol = server.transport._ssl_protocol
-                await until(lambda: ssl_protocol._incoming.pending)
+            async with held_back(b"in time") as (peer, server):
                 server.transport.resume_reading()
                 server.transport.close()
+                assert server.data == b"in time"
                 await peer.do(peer.tls.unwrap)
+                await server.until("lost")
+                assert server.events[1:] == [("data", b"in time"), ("eof",), ("lost", None)]
+
+        run(main())
+
+    def test_abort_drops_what_was_held_back(self, run):
+        async def main():
+            async with held_back(b"too late") as (_, server):
+                server.transport.resume_reading()
+                server.transport.abort()
+                await server.until("lost")
+                assert server.events == [("made",), ("lost", None)]
+
+        run(main())
+
+    @pytest.mark.velodrome_only  # asyncio's close() raises RuntimeError
+    def test_an_abort_while_close_delivers(self, run):
+        class Aborting(Recorder):
+            def data_received(self, data):
+                super().data_received(data)
+                self.transport.abort()
+
+        async def main():
+            async with held_back(b"enough", Aborting()) as (_, server):
+                server.transport.resume_reading()
+                server.transport.close()
+                await server.until("lost")
+                assert server.events == [("made",), ("data", b"enough"), ("lost", None)]
+
+        run(main())
+
+    @pytest.mark.velodrome_only  # asyncio delivers one buffer of it
+    @pytest.mark.parametrize("ends", ["ours", "the peer"])
+    def test_all_is_delivered_into_a_small_buffer(self, run, ends):
+        async def main():
+            async with held_back(DATA[:50000], Buffered(1000)) as (peer, server):
+                if ends == "the peer":
+                    peer.sock.shutdown(socket.SHUT_WR)
+                    await until(lambda: server.transport._ssl_protocol._eof_received)
+                server.transport.resume_reading()
+                if ends == "ours":
+                    server.transport.close()
+                    await peer.do(peer.tls.unwrap)
+                await server.until("lost")
+                assert server.events[1:] == [("data", DATA[:50000]), ("eof",), ("lost", None)]
+
+        run(main())
+
+    @pytest.mark.velodrome_only  # asyncio drops it
+    def test_paused_again_when_the_peer_has_ended(self, run):
+        async def main():
+            async with held_back(b"still wanted") as (peer, server):
+                peer.sock.shutdown(socket.SHUT_WR)
+                await until(lambda: server.transport._ssl_protocol._eof_received)
+                server.transport.resume_reading()
+                server.transport.pause_reading()
+                await turns(5)
+                assert server.names == ["made"]
+                server.transport.resume_reading()
+                await server.until("lost")
+                assert server.events[1:] == [("data", b"still wanted"), ("eof",), ("lost", None)]
+
+        run(main())
+
+    @pytest.mark.velodrome_only  # asyncio drops all but one buffer of it
+    def test_paused_while_the_end_is_delivered(self, run):
+        class Pausing(Buffered):
+            def buffer_updated(self, nbytes):
+                super().buffer_updated(nbytes)
+                self.transport.pause_reading()
+                asyncio.get_running_loop().call_later(0.001, self.transport.resume_reading)
+
+        async def main():
+            async with secured_peer(Pausing(1000)) as (peer, server):
+                await peer.send(DATA[:5000])
+                peer.sock.shutdown(socket.SHUT_WR)
+                await server.until("lost")
+                assert server.events[1:] == [("data", DATA[:5000]), ("eof",), ("lost", None)]
+
+        run(main())
+
+    @pytest.mark.velodrome_only  # asyncio waits for ever
+    def test_close_while_paused_when_the_peer_has_ended(self, run):
+        async def main():
+            async with held_back(b"not wanted") as (peer, server):
+                peer.sock.shutdown(socket.SHUT_WR)
+                await until(lambda: server.transport._ssl_protocol._eof_received)
+                server.transport.close()
                 await server.until("lost")
                 assert "data" not in server.names
 

@@ -26,6 +26,8 @@ transport_writelines = sslproto._SSLProtocolTransport.writelines
 # asyncio's max_size: what a transport that is not ours reads at a time.
 _FOREIGN_BUFFER = 256 * 1024
 
+_FLUSHING = sslproto.SSLProtocolState.FLUSHING
+
 # The interpreter's own half of the module ``ssl``.
 _ssl: Any = native_ssl
 
@@ -58,10 +60,32 @@ class SSLProtocol(_core.SSLProtocol, sslproto.SSLProtocol):  # type: ignore[misc
             _core.become_instance(transport, _core.SSLTransport)
         return transport
 
+    def eof_received(self) -> bool | None:
+        """Keep the transport below while an application that has paused is owed data."""
+        keeps_open = super().eof_received()
+        return True if self._state is _FLUSHING else keeps_open
+
     def _start_shutdown(self) -> None:
-        # asyncio goes on delivering what was held back, though nobody expects data after close().
+        # From now on what an application does not take is dropped, as in asyncio.
         self._discards = True
+        waits = self._state is _FLUSHING and self._app_reading_paused
         super()._start_shutdown()
+        if waits:
+            # The peer has ended first. asyncio's close() then does nothing: the connection stays for ever.
+            self._do_flush()
+
+    def _do_flush(self) -> None:
+        # asyncio drops what an application has not read that pauses again, or whose buffer is small.
+        if self._owes_data():
+            return
+        self._do_read()
+        # The application may have aborted, or paused: that is no error, and no end yet.
+        if self._state is _FLUSHING and not self._owes_data():
+            self._set_state(sslproto.SSLProtocolState.SHUTDOWN)
+            self._do_shutdown()
+
+    def _owes_data(self) -> bool:
+        return self._app_reading_paused and not self._discards and self._has_unread()
 
     def _do_write(self) -> None:
         # Python code that OpenSSL reports to may write: that is for the loop in progress to send.

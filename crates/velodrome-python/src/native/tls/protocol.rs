@@ -167,6 +167,11 @@ impl Native for SslProtocol {
                 c"Ciphertext that could have been read.",
             ),
             Method::noargs::<T, _>(
+                c"_has_unread",
+                |this| this.session.is_readable().map(boolean),
+                c"Whether the application could read something, decrypted already or not.",
+            ),
+            Method::noargs::<T, _>(
                 c"_control_ssl_reading",
                 reading::control_ssl_reading,
                 c"Pause or resume the transport below.",

@@ -46,14 +46,14 @@ fn read(this: Protocol<'_>) -> Result<()> {
 }
 
 fn try_read(this: Protocol<'_>) -> Result<()> {
+    let is_wanted = !this.app_reading_paused.get();
+    if is_wanted {
+        deliver_unread(this)?;
+    }
     if this.discards.get() {
         discard(this)?;
-    } else if !this.app_reading_paused.get() {
-        if this.buffered.get() && nested(this).is_none() {
-            read_buffered(this)?
-        } else {
-            read_copied(this)?
-        }
+    }
+    if is_wanted || this.discards.get() {
         if writing::has_backlog(this)? {
             this.call(&DO_WRITE)?;
         } else {
@@ -63,7 +63,16 @@ fn try_read(this: Protocol<'_>) -> Result<()> {
     control_reading(this)
 }
 
-/// After `close()` nobody wants the data, but the end of the peer may stand behind it.
+fn deliver_unread(this: Protocol<'_>) -> Result<()> {
+    if !this.buffered.get() || nested(this).is_some() {
+        return read_copied(this);
+    }
+    // Where the connection ends nobody comes back for the rest, as asyncio does not.
+    while read_buffered(this)? && this.phase.get() == Phase::Flushing && !this.app_reading_paused.get() {}
+    Ok(())
+}
+
+/// What an application that has called `close()` does not take is dropped: the end of the peer may stand behind it.
 fn discard(this: Protocol<'_>) -> Result<()> {
     this.hub()?.with_scratch(|buffer| {
         while this.session.is_readable()? {
@@ -72,8 +81,7 @@ fn discard(this: Protocol<'_>) -> Result<()> {
             }
         }
         Ok(())
-    })?;
-    if writing::has_backlog(this)? { this.call(&DO_WRITE) } else { writing::send(this) }
+    })
 }
 
 /// The protocol of a TLS connection inside this one, which needs no buffer of its own.
@@ -248,9 +256,10 @@ fn fill(this: Protocol<'_>, view: &mut View) -> Result<(usize, bool)> {
     Ok((filled, has_ended))
 }
 
-fn read_buffered(this: Protocol<'_>) -> Result<()> {
+/// Fill the protocol's buffer once. Whether more may be there.
+fn read_buffered(this: Protocol<'_>) -> Result<bool> {
     if !this.session.is_readable()? {
-        return Ok(());
+        return Ok(false);
     }
     let hint = long(index(this.session.unread()?))?;
     let buffer = this.get_buffer.get_or_none().call(&[&*hint])?;
@@ -259,9 +268,9 @@ fn read_buffered(this: Protocol<'_>) -> Result<()> {
     }
     let mut view = View::writable(&buffer)?;
     let (filled, has_ended) = fill(this, &mut view)?;
-    let is_full = filled == view.as_slice().len();
+    let has_more = filled == view.as_slice().len() && !has_ended;
     drop(view);
-    if is_full && !has_ended {
+    if has_more && this.phase.get() == Phase::Wrapped {
         // The rest after what else is due, lest one connection starve all others.
         let again = this.object().getattr(DO_READ.get()?)?;
         this.event_loop.get_or_none().call_method(CALL_SOON.get()?, [&*again])?;
@@ -269,7 +278,10 @@ fn read_buffered(this: Protocol<'_>) -> Result<()> {
     if filled > 0 {
         this.buffer_updated.get_or_none().call(&[&*long(index(filled))?])?;
     }
-    if has_ended { ended(this) } else { Ok(()) }
+    if has_ended {
+        ended(this)?;
+    }
+    Ok(has_more)
 }
 
 /// Pause the transport below when too much is unread, or let it go on.
