@@ -11,8 +11,10 @@ import math
 import socket
 
 import pytest
+from conftest import turns
 from kinds import KINDS
-from recorder import Recorder
+from recorder import Recorder, linked
+from secured import secured
 
 WRONG = {
     "None": None,
@@ -286,6 +288,77 @@ def test_methods_of_transports(kind, method):
             if expected != got:
                 differences[name, len(arguments)] = expected, got
     assert not differences
+
+
+class TestOneArgumentByName:
+    """Methods of one argument know its name, as asyncio's do."""
+
+    @staticmethod
+    def wrong(method, name, value):
+        """Each way to get it wrong."""
+        with pytest.raises(TypeError, match=f"missing 1 required positional argument: '{name}'"):
+            method()
+        for arguments, options in [
+            ([value, value], {}),
+            ([value], {name: value}),
+            ([value], {"nonsense": value}),
+            ([], {"nonsense": value}),
+            ([], {name: value, "nonsense": value}),
+        ]:
+            with pytest.raises(TypeError):
+                method(*arguments, **options)
+
+    @pytest.mark.parametrize("both_ends", [linked, secured])
+    def test_of_transports(self, run, both_ends):
+        async def main():
+            async with both_ends() as (client, server):
+                client.transport.write(data=b"one")
+                client.transport.writelines(list_of_data=[b"two", b"three"])
+                assert await server.until_received(11) == b"onetwothree"
+                client.transport.set_protocol(protocol=client)
+                self.wrong(client.transport.write, "data", b"wrong")
+                self.wrong(client.transport.writelines, "list_of_data", [b"wrong"])
+                self.wrong(client.transport.set_protocol, "protocol", Recorder())
+                assert client.transport.get_protocol() is client
+                client.transport.write(b"end")
+                assert await server.until_received(14) == b"onetwothreeend"
+
+        run(main())
+
+    def test_of_datagram_transports(self, run, loop):
+        async def main():
+            transport, protocol = await loop.create_datagram_endpoint(
+                asyncio.DatagramProtocol, local_addr=("127.0.0.1", 0)
+            )
+            transport.set_protocol(protocol=asyncio.DatagramProtocol())
+            assert transport.get_protocol() is not protocol
+            self.wrong(transport.set_protocol, "protocol", protocol)
+            transport.close()
+            await turns()
+
+        run(main())
+
+    def test_of_streams(self, run):
+        async def main():
+            async def serve(reader, writer):
+                writer.write(data=await reader.read(n=3))
+                writer.writelines(data=[b"two", b"three"])
+                self.wrong(writer.write, "data", b"wrong")
+                self.wrong(reader.feed_data, "data", b"wrong")
+                reader.feed_data(data=b"fed")
+                writer.write(await reader.readexactly(n=3))
+                writer.close()
+                await writer.wait_closed()
+
+            server = await asyncio.start_server(serve, "127.0.0.1", 0)
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            writer.write(data=b"one")
+            assert await reader.read() == b"onetwothreefed"
+            writer.close()
+            await writer.wait_closed()
+            server.close()
+
+        run(main())
 
 
 @pytest.mark.velodrome_only  # writelines of asyncio 3.12 counts items where it should count bytes

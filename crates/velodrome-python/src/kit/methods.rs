@@ -50,12 +50,22 @@ impl Method {
         Self::new(name, meth, ffi::METH_FASTCALL | ffi::METH_KEYWORDS, doc)
     }
 
-    /// A method with exactly one argument.
+    /// A method with exactly one argument, which has no name.
     pub(crate) fn one<T: Native, F>(name: &'static CStr, _: F, doc: &'static CStr) -> Self
     where
         F: Fn(This<'_, T>, &Obj) -> Result<Ref> + Copy + 'static,
     {
         Self::new(name, ffi::PyMethodDefPointer { PyCFunction: one::<T, F> }, ffi::METH_O, doc)
+    }
+
+    /// A method with exactly one argument, which may come by its name: `named` finds it where it does.
+    pub(crate) fn named<T: Native, F, N>(name: &'static CStr, _: F, _: N, doc: &'static CStr) -> Self
+    where
+        F: Fn(This<'_, T>, &Obj) -> Result<Ref> + Copy + 'static,
+        N: Fn(Args<'_>) -> Result<&Obj> + Copy + 'static,
+    {
+        let meth = ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: named::<T, F, N> };
+        Self::new(name, meth, ffi::METH_FASTCALL | ffi::METH_KEYWORDS, doc)
     }
 }
 
@@ -118,6 +128,30 @@ where
     guarded(ptr::null_mut(), || {
         // SAFETY: as for noargs; the caller keeps its argument alive.
         let (this, argument) = unsafe { (This::unchecked(object), Obj::from_ptr(argument)) };
+        conjure::<F>()(this, argument).map(Ref::into_ptr)
+    })
+}
+
+unsafe extern "C" fn named<T: Native, F, N>(
+    object: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject
+where
+    F: Fn(This<'_, T>, &Obj) -> Result<Ref> + Copy + 'static,
+    N: Fn(Args<'_>) -> Result<&Obj> + Copy + 'static,
+{
+    guarded(ptr::null_mut(), || {
+        // SAFETY: as for fast; where there is an argument, the first is not beyond the end.
+        let (this, argument) = unsafe {
+            let argument = if count == 1 && names.is_null() {
+                Obj::from_ptr(*args)
+            } else {
+                conjure::<N>()(Args::new(args, count, names))?
+            };
+            (This::unchecked(object), argument)
+        };
         conjure::<F>()(this, argument).map(Ref::into_ptr)
     })
 }
@@ -228,6 +262,13 @@ impl<'a> Args<'a> {
         })
     }
 
+    /// The only argument of a method.
+    #[cold]
+    pub(crate) fn sole(self, method: &str, name: &str) -> Result<&'a Obj> {
+        let [argument] = self.parse(method, [&*super::object::string(name)?])?;
+        argument.map_or_else(|| self.required_by_name(method, name), Ok)
+    }
+
     fn named(self, name: &str) -> Option<&'a Obj> {
         let index = (0..self.keywords.len())
             .find(|&index| super::object::text(self.keyword_name(index)) == Some(name))?;
@@ -283,7 +324,8 @@ impl<'a> Args<'a> {
         names: [&Obj; N],
     ) -> Result<[Option<&'a Obj>; N]> {
         if self.positional.len() > N {
-            return Err(type_error(&format!("{method}() takes at most {N} arguments")));
+            let all = if N == 1 { "one argument".to_owned() } else { format!("{N} arguments") };
+            return Err(type_error(&format!("{method}() takes at most {all}")));
         }
         let mut found = std::array::from_fn(|index| self.get(index));
         for (index, &value) in self.keywords.iter().enumerate() {

@@ -428,7 +428,12 @@ impl Native for DatagramTransport {
                 c"Deliver nothing until resume_reading().",
             ),
             Method::noargs::<T, _>(c"resume_reading", resume_reading, c"Deliver datagrams again."),
-            Method::one::<T, _>(c"set_protocol", set_protocol, c"Change the protocol."),
+            Method::named::<T, _, _>(
+                c"set_protocol",
+                set_protocol,
+                |args| args.sole("set_protocol", "protocol"),
+                c"set_protocol($self, protocol)\n--\n\nChange the protocol.",
+            ),
             Method::noargs::<T, _>(c"get_protocol", get_protocol, c"The protocol."),
             Method::noargs::<T, _>(c"get_write_buffer_size", get_write_buffer_size, c"Bytes queued."),
             Method::noargs::<T, _>(c"get_write_buffer_limits", get_write_buffer_limits, c"(low, high)."),

@@ -176,7 +176,12 @@ impl Native for StreamReader {
 
     fn methods() -> Vec<Method> {
         vec![
-            Method::one::<Self, _>(c"feed_data", feed_data, c"Take data in, and wake who waits for it."),
+            Method::named::<Self, _, _>(
+                c"feed_data",
+                feed_data,
+                |args| args.sole("feed_data", "data"),
+                c"feed_data($self, data)\n--\n\nTake data in, and wake who waits for it.",
+            ),
             Method::fast::<Self, _>(c"read", read, c"Read up to n bytes; all of them if n is negative."),
             Method::fast::<Self, _>(c"readline", readline, c"Read up to the end of the line."),
             Method::fast::<Self, _>(c"readuntil", readuntil, c"Read up to a separator."),

@@ -518,8 +518,18 @@ impl Native for Transport {
 fn writing_methods() -> Vec<Method> {
     type T = Transport;
     vec![
-        Method::one::<T, _>(c"write", write, c"Send data, or queue what the kernel does not take."),
-        Method::one::<T, _>(c"writelines", writelines, c"Send all of an iterable of data."),
+        Method::named::<T, _, _>(
+            c"write",
+            write,
+            |args| args.sole("write", "data"),
+            c"write($self, data)\n--\n\nSend data, or queue what the kernel does not take.",
+        ),
+        Method::named::<T, _, _>(
+            c"writelines",
+            writelines,
+            |args| args.sole("writelines", "list_of_data"),
+            c"writelines($self, list_of_data)\n--\n\nSend all of an iterable of data.",
+        ),
         Method::noargs::<T, _>(
             c"write_eof",
             write_eof,
@@ -550,7 +560,12 @@ fn reading_methods() -> Vec<Method> {
         Method::noargs::<T, _>(c"is_reading", is_reading, c"Whether data would be delivered."),
         Method::noargs::<T, _>(c"pause_reading", pause_reading, c"Deliver no data until resume_reading()."),
         Method::noargs::<T, _>(c"resume_reading", resume_reading, c"Deliver data again."),
-        Method::one::<T, _>(c"set_protocol", set_protocol, c"Change the protocol."),
+        Method::named::<T, _, _>(
+            c"set_protocol",
+            set_protocol,
+            |args| args.sole("set_protocol", "protocol"),
+            c"set_protocol($self, protocol)\n--\n\nChange the protocol.",
+        ),
         Method::noargs::<T, _>(c"get_protocol", get_protocol, c"The protocol."),
     ]
 }

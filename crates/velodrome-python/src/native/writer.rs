@@ -44,7 +44,12 @@ impl Native for StreamWriter {
 
     fn methods() -> Vec<Method> {
         vec![
-            Method::one::<Self, _>(c"write", write, c"Send data, or queue what the kernel does not take."),
+            Method::named::<Self, _, _>(
+                c"write",
+                write,
+                |args| args.sole("write", "data"),
+                c"write($self, data)\n--\n\nSend data, or queue what the kernel does not take.",
+            ),
             Method::noargs::<Self, _>(c"drain", drain, c"Wait until it is time to write more."),
         ]
     }

@@ -83,12 +83,18 @@ impl Native for SslTransport {
     fn methods() -> Vec<Method> {
         type T = SslTransport;
         vec![
-            Method::one::<T, _>(
+            Method::named::<T, _, _>(
                 c"write",
                 |this, data| write(&Attributes::of(this.object())?, data),
-                c"Encrypt and send data.",
+                |args| args.sole("write", "data"),
+                c"write($self, data)\n--\n\nEncrypt and send data.",
             ),
-            Method::one::<T, _>(c"writelines", writelines, c"Encrypt and send all of an iterable of data."),
+            Method::named::<T, _, _>(
+                c"writelines",
+                writelines,
+                |args| args.sole("writelines", "list_of_data"),
+                c"writelines($self, list_of_data)\n--\n\nEncrypt and send all of an iterable of data.",
+            ),
             Method::noargs::<T, _>(
                 c"is_closing",
                 |this| is_closing(&Attributes::of(this.object())?).map(boolean),
