@@ -759,6 +759,91 @@ class TestFlowControl:
 
         run(main())
 
+    @pytest.mark.parametrize(
+        ("odd", "error"),
+        [
+            (200 * "x", OSError),
+            ("", OSError),
+            ("missing/\0", FileNotFoundError),
+            ("\ud800", UnicodeEncodeError),
+            (5, TypeError),
+            (("127.0.0.1", 5), TypeError),
+        ],
+        ids=lambda value: repr(value)[:20],
+    )
+    def test_an_odd_address_is_looked_at_when_its_turn_comes(self, run, tmp_path, errors, odd, error):
+        """What was sent before leaves; an error of the system is told, any other ends the transport."""
+        is_systems = issubclass(error, OSError)
+
+        async def main():
+            left, right = self.bound(tmp_path)
+            with left, right:
+                async with over(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as client:
+                    count = fill(left, b"full")
+                    client.transport.sendto(b"before", str(tmp_path / "right"))
+                    size = client.transport.get_write_buffer_size()
+                    client.transport.sendto(b"odd", odd)
+                    assert client.transport.get_write_buffer_size() > size
+                    arrived = []
+                    while len(client.events) < 2 or len(arrived) <= count:
+                        with contextlib.suppress(BlockingIOError):
+                            arrived.append(right.recv(100))
+                        await turns()
+                    assert arrived[count:] == [b"before"]
+                    name, what = client.events[1][:2]
+                    if is_systems:
+                        assert (name, what) == ("error", error)
+                    else:
+                        assert (name, type(what)) == ("lost", error)
+
+        run(main())
+        if not is_systems:
+            # asyncio goes on to stumble over the loop that it has let go of.
+            assert errors.take()[0]["message"] == "Fatal write error on datagram transport"
+
+    def test_after_an_odd_address_the_rest_leaves(self, run, tmp_path):
+        async def main():
+            left, right = self.bound(tmp_path)
+            with left, right:
+                sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+                async with over(sender) as client:
+                    count = fill(left, b"full")
+                    right_one = str(tmp_path / "right")
+                    for data, to in ((b"before", right_one), (b"odd", "x" * 200), (b"after", right_one)):
+                        client.transport.sendto(data, to)
+                    arrived = []
+                    while len(arrived) < count + 2:
+                        with contextlib.suppress(BlockingIOError):
+                            arrived.append(right.recv(100))
+                        await turns()
+                    assert arrived[count:] == [b"before", b"after"]
+                    assert client.events[1][1] is OSError
+
+        run(main())
+
+    def test_odd_addresses_go_with_the_transport(self, run, tmp_path):
+        class Odd(list):
+            pass
+
+        async def main():
+            left, right = self.bound(tmp_path)
+            with left, right:
+                sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+                async with over(sender) as client:
+                    fill(left, b"full")
+                    client.transport.sendto(b"first", str(tmp_path / "right"))
+                    odd = Odd()
+                    client.transport.sendto(b"odd", odd)
+                    seen = weakref.ref(odd)
+                    odd.append(client.transport)
+                    del odd
+                    client.transport.abort()
+                    await until(lambda: "lost" in client.names)
+                    gc.collect()
+                    assert seen() is None
+
+        run(main())
+
 
 class TestUnix:
     """Datagrams without a network."""
@@ -1017,12 +1102,3 @@ class TestEndpoint:
                 assert peer.recv(9) == b"x"
 
         run(main())
-
-
-def test_a_number_is_no_address_of_a_unix_socket():
-    """``bytes(5)`` would make a name of five zeros of it."""
-    numeric = pytest.importorskip("velodrome._datagrams").numeric
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        with pytest.raises(TypeError, match="bytes-like"):
-            numeric(sock, 5)
-        assert (numeric(sock, "a"), numeric(sock, bytearray(b"b"))) == (b"a", b"b")

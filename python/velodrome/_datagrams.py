@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import os
 import socket
 
 from ._inherited import selector_events, trsock
@@ -68,17 +67,6 @@ def check_address(given: Any, only: Any) -> None:
     """Refuse an address that is not the one that the endpoint was made for."""
     if given not in (None, only):
         raise ValueError(f"Invalid address: must be None or {only}")
-
-
-def numeric(sock: socket.socket, address: Any) -> Any:
-    """Say an address in numbers, so that a datagram for it can wait; looks names up, as sendto does."""
-    if sock.family == socket.AF_UNIX:
-        return os.fsencode(address) if isinstance(address, str) else bytes(memoryview(address))
-    host = {"": "0.0.0.0", "<broadcast>": "255.255.255.255"}.get(address[0], address[0])
-    if not host or sock.family == socket.AF_INET6:
-        host = address[0] or "::"
-    found = socket.getaddrinfo(host, address[1], sock.family, socket.SOCK_DGRAM)
-    return (*found[0][4][:2], *address[2:])
 
 
 def send_failed(transport: Any, exception: BaseException) -> None:

@@ -3,12 +3,13 @@
 //! What is cold is Python's, in `velodrome._datagrams`: what is known of the socket, and names in place of addresses.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::VecDeque;
 use std::ffi::CStr;
 use std::io;
 use std::rc::Rc;
 
 use velodrome_engine::sys::{self, AddressFamily, Peer};
-use velodrome_engine::transport::datagram::Datagram;
+use velodrome_engine::transport::datagram::{Datagram, Sent};
 use velodrome_engine::transport::write_queue::Chunk;
 
 use super::addresses::{self, Senders};
@@ -24,8 +25,8 @@ use crate::kit::coroutines::would_block;
 use crate::kit::methods::{Args, GetSet, Method};
 use crate::kit::names::{Imported, Name};
 use crate::kit::object::{
-    Obj, Raised, Ref, Result, Slot, boolean, dict, long, none, os_error, raised_to_leave, runtime_error,
-    string, take_raised, text, type_error, write_unraisable,
+    Obj, Raised, Ref, Result, Slot, boolean, bytes, dict, long, none, os_error, raised_to_leave,
+    runtime_error, string, take_raised, text, type_error, write_unraisable,
 };
 use crate::kit::types::{Layout, Native, This, Visit, make_type as make_native};
 
@@ -34,7 +35,6 @@ pub(super) static FACTS: Imported = Imported::new("velodrome._datagrams", "facts
 pub(super) static HEADER_SIZE: Imported = Imported::new("velodrome._datagrams", "HEADER_SIZE");
 static EMPTY_IS_SENT: Imported = Imported::new("velodrome._datagrams", "EMPTY_IS_SENT");
 static CHECK_ADDRESS: Imported = Imported::new("velodrome._datagrams", "check_address");
-static NUMERIC: Imported = Imported::new("velodrome._datagrams", "numeric");
 static SEND_FAILED: Imported = Imported::new("velodrome._datagrams", "send_failed");
 static DATA: Name = Name::new("data");
 static ADDR: Name = Name::new("addr");
@@ -74,6 +74,8 @@ pub(crate) struct DatagramTransport {
     pub(super) lost_context: Slot,
     /// The exception for `connection_lost` when Python code, not the kernel, was the reason.
     pub(super) lost_exception: Slot,
+    /// Of the datagrams that wait for the socket module to send them.
+    odd_addresses: RefCell<VecDeque<Ref>>,
     /// Sends after the end.
     dropped: Cell<usize>,
 }
@@ -209,16 +211,21 @@ impl<'a> This<'a, DatagramTransport> {
     }
 
     fn send_to<K: FnOnce() -> Chunk>(self, data: Data<'_, K>, peer: Option<&Peer>) -> Result<()> {
-        let datagram = self.datagram()?;
-        let waited = datagram.polls_write();
-        let sent = datagram.send(data.bytes, peer, data.keep);
-        if !waited && datagram.polls_write() {
-            self.write_context.set(context::copy_current()?);
-        }
-        match sent {
+        match self.queueing(|datagram| datagram.send(data.bytes, peer, data.keep))? {
             Ok(()) => dispatch::rethrow_outside(),
             Err(error) => self.refused(&error),
         }
+    }
+
+    /// Do what may begin a queue, whose callbacks have the context of whoever began it.
+    fn queueing<R>(self, send: impl FnOnce(&Rc<Datagram>) -> R) -> Result<R> {
+        let datagram = self.datagram()?;
+        let waited = datagram.polls_write();
+        let sent = send(datagram);
+        if !waited && datagram.polls_write() {
+            self.write_context.set(context::copy_current()?);
+        }
+        Ok(sent)
     }
 
     /// What the kernel says of a datagram is told at once; what the protocol raises about it is the sender's.
@@ -227,7 +234,8 @@ impl<'a> This<'a, DatagramTransport> {
         self.protocol.get_or_none().call_method(ERROR_RECEIVED.get()?, [&*error]).map(drop)
     }
 
-    /// An address that is not plainly one: a name to be looked up, or a mistake, for which the socket module has words.
+    /// An address that is not plainly one: a name to be looked up, or a mistake, for which the socket module has words,
+    /// as in asyncio when the datagram's turn comes.
     fn send_by_socket<K: FnOnce() -> Chunk>(self, data: Data<'_, K>, to: &Obj) -> Result<()> {
         let socket = self.socket.get_or_none();
         if !self.datagram()?.polls_write() {
@@ -237,12 +245,29 @@ impl<'a> This<'a, DatagramTransport> {
                 Err(Raised) => return self.send_failed(),
             }
         }
-        let numeric = NUMERIC.get()?.call(&[&socket, to]);
-        match numeric.map(|numeric| self.peer_of(&numeric)) {
-            Ok(Some(peer)) => self.send_to(data, Some(&peer)),
-            Ok(None) => Err(type_error("not an address of this socket's family")),
-            Err(Raised) => self.send_failed(),
+        self.odd_addresses.borrow_mut().push_back(to.to_ref());
+        if !self.queueing(|datagram| datagram.send_later((data.keep)()))? {
+            self.forget_odd_addresses();
         }
+        dispatch::rethrow_outside()
+    }
+
+    /// Send what was queued with an address that is not plainly one.
+    pub(super) fn send_odd(self, data: &[u8]) -> Result<Sent> {
+        let Some(to) = self.odd_addresses.borrow_mut().pop_front() else { return Ok(Sent::Refused) };
+        let socket = self.socket.get_or_none();
+        match socket.call_method(SENDTO.get()?, [&*bytes(data)?, &*to]) {
+            Ok(_) => Ok(Sent::Yes),
+            Err(Raised) if would_block() => {
+                self.odd_addresses.borrow_mut().push_front(to);
+                Ok(Sent::NotYet)
+            }
+            Err(raised) => Err(raised),
+        }
+    }
+
+    pub(super) fn forget_odd_addresses(self) {
+        drop(self.odd_addresses.take());
     }
 
     /// The socket module raised: an error of the system is told, anything else ends the transport.
@@ -472,6 +497,9 @@ impl Native for DatagramTransport {
         self.slots().into_iter().for_each(|slot| visit.slot(slot));
         self.senders.slots().into_iter().for_each(|slot| visit.slot(slot));
         visit.slot(&self.lost_exception);
+        for address in &*self.odd_addresses.borrow() {
+            visit.pointer(address.as_ptr().cast());
+        }
     }
 
     fn clear(&self) {
@@ -479,6 +507,7 @@ impl Native for DatagramTransport {
         for slot in [&self.protocol, &self.extra, &self.address, &self.lost_exception] {
             drop(slot.take());
         }
+        drop(self.odd_addresses.take());
     }
 
     fn finalize(this: This<'_, Self>) {

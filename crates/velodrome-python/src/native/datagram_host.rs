@@ -7,7 +7,7 @@ use std::rc::Rc;
 use velodrome_engine::ready::Visitor;
 use velodrome_engine::sys::Peer;
 use velodrome_engine::transport::Cause;
-use velodrome_engine::transport::datagram::{Datagram, DatagramProtocol, Doing};
+use velodrome_engine::transport::datagram::{Datagram, DatagramProtocol, Doing, Sent};
 use velodrome_engine::transport::stream::Descriptor;
 
 use super::datagram::{DatagramTransport, FACTS, HEADER_SIZE, count_of};
@@ -19,15 +19,17 @@ use super::stream_host::{
 use super::{dispatch, watching};
 use crate::kit::context;
 use crate::kit::methods::Args;
-use crate::kit::names::Name;
+use crate::kit::names::{Imported, Name};
 use crate::kit::object::{
-    Backref, Obj, Raised, Ref, Result, Slot, clear_raised, none, os_error, take_raised, tuple_item,
+    Backref, Obj, Raised, Ref, Result, Slot, clear_raised, none, os_error, raised_to_leave, take_raised,
+    tuple_item,
 };
 use crate::kit::recycled;
 use crate::kit::types::{This, new_object};
 
 static DATAGRAM_RECEIVED: Name = Name::new("datagram_received");
 pub(super) static ERROR_RECEIVED: Name = Name::new("error_received");
+static OS_ERROR: Imported = Imported::new("builtins", "OSError");
 static CLOSE: Name = Name::new("close");
 
 /// Knows the transport for as long as that lives, and holds it for as long as the loop has a reason to.
@@ -91,6 +93,22 @@ fn received_failed(this: This<'_, DatagramTransport>, method: &Name, args: &[&Ob
     report_call(&this.event_loop, &this.protocol, method, args);
 }
 
+/// The socket module raised when a datagram's turn came: an error of the system is told, anything else ends the
+/// transport.
+fn refused(this: This<'_, DatagramTransport>) {
+    if raised_to_leave() {
+        return received_failed(this, &ERROR_RECEIVED, &[]);
+    }
+    let Some(exception) = take_raised() else { return };
+    if !OS_ERROR.get().and_then(|class| exception.is_instance(class)).unwrap_or(false) {
+        if this.fatal(&exception, "Fatal write error on datagram transport").is_err() {
+            dispatch::leave();
+        }
+    } else if call(&this.write_context, &this.protocol, &ERROR_RECEIVED, &[&*exception]).is_err() {
+        received_failed(this, &ERROR_RECEIVED, &[&*exception]);
+    }
+}
+
 /// A datagram could not be made into Python objects: there is no memory.
 fn no_memory(this: This<'_, DatagramTransport>) {
     let Some(exception) = take_raised() else { return };
@@ -102,6 +120,7 @@ fn no_memory(this: This<'_, DatagramTransport>) {
 /// After `connection_lost`: close the socket and let go of the protocol and the loop, as asyncio does.
 fn let_go(this: This<'_, DatagramTransport>) {
     this.release_socket();
+    this.forget_odd_addresses();
     for slot in [
         &this.protocol,
         &this.event_loop,
@@ -147,6 +166,15 @@ impl DatagramProtocol for Host {
                 received_failed(this, &ERROR_RECEIVED, &[&*error]);
             }
         });
+    }
+
+    fn send(&self, data: &[u8]) -> Sent {
+        let mut sent = Sent::Refused;
+        self.run(&ERROR_RECEIVED, |this| match this.send_odd(data) {
+            Ok(answer) => sent = answer,
+            Err(Raised) => refused(this),
+        });
+        sent
     }
 
     fn pause_writing(&self) {

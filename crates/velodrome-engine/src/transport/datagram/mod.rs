@@ -44,6 +44,17 @@ pub enum Doing {
     Sending,
 }
 
+/// What came of a datagram that a face was to send.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// The kernel has it.
+    Yes,
+    /// The kernel has no room.
+    NotYet,
+    /// It could not be sent, of which the face has told whom it concerns.
+    Refused,
+}
+
 /// Who is told what happens on a datagram socket, with asyncio's names and order of events
 /// (<https://docs.python.org/3/library/asyncio-protocol.html#datagram-protocols>).
 pub trait DatagramProtocol {
@@ -53,6 +64,10 @@ pub trait DatagramProtocol {
     fn datagram_received(&self, data: &[u8], sender: &Peer);
     /// The kernel refused something; the transport goes on.
     fn error_received(&self, error: io::Error, doing: Doing);
+    /// Send what was queued by [`Datagram::send_later`], the oldest of what was.
+    fn send(&self, _data: &[u8]) -> Sent {
+        Sent::Refused
+    }
     /// More is buffered than the high-water mark allows.
     fn pause_writing(&self);
     /// No more is buffered than the low-water mark.

@@ -8,10 +8,19 @@ use std::collections::VecDeque;
 use crate::sys::{BATCH, Outgoing, Peer};
 use crate::transport::write_queue::Chunk;
 
+/// How a datagram is to leave.
+#[derive(Debug)]
+pub(super) enum Way {
+    /// By the kernel, to this address or to the one that the socket is connected to.
+    Kernel(Option<Peer>),
+    /// By the face, which alone understands the address.
+    Face,
+}
+
 #[derive(Debug)]
 struct Pending {
     chunk: Chunk,
-    to: Option<Peer>,
+    way: Way,
 }
 
 /// What is still to be sent, in the order in which it was given.
@@ -38,18 +47,33 @@ impl Queue {
         self.pending.is_empty()
     }
 
-    pub(super) fn push(&mut self, chunk: Chunk, to: Option<Peer>) {
+    pub(super) fn push(&mut self, chunk: Chunk, way: Way) {
         self.size += chunk.bytes().len() + self.header;
-        self.pending.push_back(Pending { chunk, to });
+        self.pending.push_back(Pending { chunk, way });
     }
 
-    /// Shows what is to be sent next, as much as one call takes, to `send`.
+    /// Takes the next datagram out if it is for the face to send.
+    pub(super) fn take_faces(&mut self) -> Option<Chunk> {
+        let is_faces = matches!(self.pending.front(), Some(Pending { way: Way::Face, .. }));
+        if is_faces { self.consume(1).pop() } else { None }
+    }
+
+    /// The face could not send it yet.
+    pub(super) fn put_back(&mut self, chunk: Chunk) {
+        self.size += chunk.bytes().len() + self.header;
+        self.pending.push_front(Pending { chunk, way: Way::Face });
+    }
+
+    /// Shows what the kernel is to be given next, as much as one call takes, to `send`.
     pub(super) fn with_front<R>(&self, send: impl FnOnce(&[Outgoing<'_>]) -> R) -> R {
         let mut front: [Outgoing<'_>; BATCH] = [(&[], None); BATCH];
+        let mut count = 0;
         for (place, pending) in front.iter_mut().zip(&self.pending) {
-            *place = (pending.chunk.bytes(), pending.to.as_ref());
+            let Way::Kernel(to) = &pending.way else { break };
+            *place = (pending.chunk.bytes(), to.as_ref());
+            count += 1;
         }
-        send(&front[..self.pending.len().min(BATCH)])
+        send(&front[..count])
     }
 
     /// The next `count` are done with. Returns their bytes, which may be lent.
@@ -80,7 +104,7 @@ mod tests {
     fn datagrams_leave_whole_and_in_order() {
         let mut queue = Queue::new(8);
         for data in ["one", "", "three"] {
-            queue.push(Chunk::Owned(data.into()), Peer::unix(b"x").ok());
+            queue.push(Chunk::Owned(data.into()), Way::Kernel(Peer::unix(b"x").ok()));
         }
         assert_eq!((queue.size(), shown(&queue).len()), (8 + 24, 3));
         assert_eq!(queue.consume(2).len(), 2);
@@ -90,10 +114,27 @@ mod tests {
     }
 
     #[test]
+    fn what_the_face_sends_waits_its_turn() {
+        let mut queue = Queue::new(8);
+        queue.push(Chunk::Owned(b"one".into()), Way::Kernel(None));
+        queue.push(Chunk::Owned(b"face".into()), Way::Face);
+        queue.push(Chunk::Owned(b"two".into()), Way::Kernel(None));
+        assert_eq!((shown(&queue), queue.take_faces().is_none()), (vec![b"one".to_vec()], true));
+        drop(queue.consume(1));
+        assert!(shown(&queue).is_empty());
+        let chunk = queue.take_faces().unwrap();
+        assert_eq!((chunk.bytes(), queue.size()), (&b"face"[..], 3 + 8));
+        queue.put_back(chunk);
+        assert_eq!((queue.size(), shown(&queue).len()), (7 + 16, 0));
+        assert!(queue.take_faces().is_some());
+        assert_eq!(shown(&queue), [b"two"]);
+    }
+
+    #[test]
     fn one_call_shows_no_more_than_fits() {
         let mut queue = Queue::new(0);
         for byte in 0..BATCH as u8 + 2 {
-            queue.push(Chunk::Owned(vec![byte]), None);
+            queue.push(Chunk::Owned(vec![byte]), Way::Kernel(None));
         }
         assert_eq!(shown(&queue).len(), BATCH);
         drop(queue.consume(BATCH));

@@ -6,7 +6,8 @@
 use std::io;
 use std::rc::Rc;
 
-use super::{Datagram, Doing};
+use super::queue::Way;
+use super::{Datagram, Doing, Sent};
 use crate::sys::Peer;
 use crate::transport::flow_control::LimitsError;
 use crate::transport::write_queue::Chunk;
@@ -66,17 +67,27 @@ impl Datagram {
                 sent => return sent.map(drop),
             }
         }
-        self.enqueue(keep(), to.cloned());
+        self.enqueue(keep(), Way::Kernel(to.cloned()));
         Ok(())
     }
 
+    /// Queue a datagram whose address only the face understands: when its turn comes [`DatagramProtocol::send`] is
+    /// asked. Whether it waits, which after the end nothing does.
+    ///
+    /// [`DatagramProtocol::send`]: super::DatagramProtocol::send
+    pub fn send_later(self: &Rc<Self>, chunk: Chunk) -> bool {
+        let waits = !self.lost.get();
+        self.enqueue(chunk, Way::Face);
+        waits
+    }
+
     /// Send this when what is queued has been sent.
-    fn enqueue(self: &Rc<Self>, chunk: Chunk, to: Option<Peer>) {
+    fn enqueue(self: &Rc<Self>, chunk: Chunk, way: Way) {
         if self.lost.get() {
             // Nobody listens for room any more.
             return;
         }
-        self.queue.borrow_mut().push(chunk, to);
+        self.queue.borrow_mut().push(chunk, way);
         if !self.blocked.replace(true) {
             self.update_interest();
         }
@@ -87,12 +98,16 @@ impl Datagram {
         if self.lost.get() {
             return;
         }
-        if let Err(error) = self.send_front() {
-            if let Some(protocol) = self.protocol() {
-                protocol.error_received(error, Doing::Sending);
+        // What is left after an error is sent in the next turn, in which the kernel still has room.
+        match self.send_front() {
+            Ok(Sent::Refused) => return,
+            Ok(_) => {}
+            Err(error) => {
+                if let Some(protocol) = self.protocol() {
+                    protocol.error_received(error, Doing::Sending);
+                }
+                return;
             }
-            // The rest is sent in the next turn, in which the kernel still has room.
-            return;
         }
         if self.flow.resume_due(self.buffered())
             && let Some(protocol) = self.protocol()
@@ -106,23 +121,36 @@ impl Datagram {
     }
 
     /// One call for as much of the queue as that takes. The datagram that fails is done with.
-    fn send_front(&self) -> io::Result<()> {
+    fn send_front(&self) -> io::Result<Sent> {
         if self.queue.borrow().is_empty() {
-            return Ok(());
+            return Ok(Sent::Yes);
+        }
+        // Two statements, here and below: nothing is borrowed when a face is called or what it has lent is dropped.
+        let faces = self.queue.borrow_mut().take_faces();
+        if let Some(chunk) = faces {
+            return Ok(self.send_by_face(chunk));
         }
         let sent = self.queue.borrow().with_front(|front| match front {
             [(data, to)] => self.driver().send_to(self.fd, data, *to).map(|_| 1),
             several => self.driver().send_batch(self.fd, several),
         });
         let (count, result) = match sent {
-            Ok(count) => (count, Ok(())),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => (0, Ok(())),
+            Ok(count) => (count, Ok(Sent::Yes)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => (0, Ok(Sent::NotYet)),
             Err(error) => (1, Err(error)),
         };
-        // Two statements: what was lent is dropped after the borrow has ended.
         let done = self.queue.borrow_mut().consume(count);
         drop(done);
         result
+    }
+
+    fn send_by_face(&self, chunk: Chunk) -> Sent {
+        let Some(protocol) = self.protocol() else { return Sent::Refused };
+        let sent = protocol.send(chunk.bytes());
+        if sent == Sent::NotYet && !self.lost.get() {
+            self.queue.borrow_mut().put_back(chunk);
+        }
+        sent
     }
 
     fn emptied(self: &Rc<Self>) {

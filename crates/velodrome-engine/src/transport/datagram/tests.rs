@@ -22,6 +22,7 @@ struct Told {
     datagram: RefCell<Option<Rc<Datagram>>>,
     react: RefCell<Option<React>>,
     held: Cell<bool>,
+    sends: Cell<Option<Sent>>,
 }
 
 impl Told {
@@ -72,6 +73,11 @@ impl DatagramProtocol for Told {
 
     fn error_received(&self, error: io::Error, doing: Doing) {
         self.tell(&format!("{doing:?}: {:?}", error.raw_os_error()));
+    }
+
+    fn send(&self, data: &[u8]) -> Sent {
+        self.tell(&format!("send {}", data.escape_ascii()));
+        self.sends.get().unwrap_or(Sent::Refused)
     }
 
     fn pause_writing(&self) {
@@ -357,6 +363,52 @@ fn an_error_of_what_waited_is_told_and_the_rest_leaves() {
     assert_eq!((told.log.take(), sent(&world)), (vec!["Sending: Some(111)".to_owned()], vec![]));
     world.turn();
     assert_eq!((sent(&world), datagram.buffered()), (vec!["good".to_owned()], 0));
+}
+
+#[test]
+fn the_face_sends_in_its_turn_what_it_alone_understands() {
+    let world = World::new();
+    let (datagram, told) = Told::over(&world);
+    world.script.set_room(FD, 0);
+    send(&datagram, b"one").unwrap();
+    assert!(datagram.send_later(Chunk::Owned(b"name".into())));
+    send(&datagram, b"two").unwrap();
+    told.sends.set(Some(Sent::NotYet));
+    world.script.set_room(FD, 9);
+    world.turn();
+    assert_eq!((sent(&world), told.log.take()), (vec!["one".to_owned()], vec![]));
+    world.turn();
+    assert_eq!((told.log.take(), datagram.buffered()), (vec!["send name".to_owned()], 8 + 4 + 8 + 3));
+    told.sends.set(Some(Sent::Yes));
+    world.turn();
+    assert_eq!((told.log.take(), datagram.buffered()), (vec!["send name".to_owned()], 8 + 3));
+    world.turn();
+    assert_eq!((sent(&world), datagram.polls_write()), (vec!["two".to_owned()], false));
+}
+
+#[test]
+fn what_the_face_cannot_send_stops_nothing() {
+    let world = World::new();
+    let (datagram, told) = Told::over(&world);
+    told.sends.set(Some(Sent::Refused));
+    world.script.set_room(FD, 0);
+    assert!(datagram.send_later(Chunk::Owned(b"name".into())));
+    send(&datagram, b"two").unwrap();
+    world.script.set_room(FD, 9);
+    world.turn();
+    assert_eq!((told.log.take(), sent(&world)), (vec!["send name".to_owned()], vec![]));
+    world.turn();
+    assert_eq!((sent(&world), datagram.polls_write()), (vec!["two".to_owned()], false));
+    told.react(|what, datagram| {
+        if what.starts_with("send") {
+            datagram.abort(None);
+        }
+    });
+    told.sends.set(Some(Sent::NotYet));
+    assert!(datagram.send_later(Chunk::Owned(b"name".into())));
+    world.settle();
+    assert_eq!(told.log.take(), ["send name", "losing by Caller", "lost"]);
+    assert!(datagram.buffered() == 0 && !datagram.send_later(Chunk::Owned(b"late".into())));
 }
 
 #[test]
