@@ -112,6 +112,20 @@ class TestChecks:
         with pytest.raises(TypeError, match="a callable object was expected"):
             getattr(debugging, method)(*first, callback)
 
+    @pytest.mark.parametrize(
+        ("method", "first", "named"),
+        [("call_soon", (), "call_soon"), ("call_later", (1,), "call_at"), ("call_at", (1,), "call_at")],
+    )
+    def test_who_complains(self, debugging, method, first, named):
+        """asyncio's call_later() calls call_at(); a closed loop says so before anything else."""
+        with pytest.raises(TypeError, match=rf"expected by {named}\(\), got None"):
+            getattr(debugging, method)(*first, None)
+        with pytest.raises(TypeError, match=rf"cannot be used with {named}\(\)"):
+            getattr(debugging, method)(*first, nothing)
+        debugging.close()
+        with pytest.raises(RuntimeError, match="closed"):
+            getattr(debugging, method)(*first, None)
+
     def test_run_in_executor(self, debugging):
         with pytest.raises(TypeError, match="coroutines cannot be used with"):
             debugging.run_in_executor(None, nothing)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import gc
 import os
 import socket
+import sys
 import weakref
 
 import pytest
@@ -345,6 +347,16 @@ class TestWriters:
         assert seen == set()
 
 
+class Numbered:
+    """A file that is only a number."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def fileno(self):
+        return self.number
+
+
 @pytest.mark.parametrize("what", ["reader", "writer"])
 class TestDescriptorsThatGoWrong:
     """asyncio's exceptions, at once."""
@@ -375,9 +387,21 @@ class TestDescriptorsThatGoWrong:
                 self.add(loop, what, fd)
             assert self.remove(loop, what, fd) is False
 
-    def test_beyond_descriptors(self, loop, what):
-        with pytest.raises((OSError, OverflowError, ValueError)):
-            self.add(loop, what, 2**31)
+    @pytest.mark.parametrize("number", [2**31, 2**40, 2**70])
+    @pytest.mark.parametrize("given", [int, Numbered])
+    def test_beyond_descriptors(self, loop, what, number, given):
+        with pytest.raises(OverflowError, match="too large to convert to C int"):
+            self.add(loop, what, given(number))
+        assert self.remove(loop, what, given(number)) is False
+
+    @pytest.mark.parametrize("given", [True, False])
+    def test_a_bool(self, loop, what, given):
+        """The interpreter warns from 3.13 on; whether this one can be watched is the kernel's business."""
+        warns = sys.version_info >= (3, 13)
+        with pytest.warns(RuntimeWarning, match="bool is used") if warns else contextlib.nullcontext():
+            with contextlib.suppress(PermissionError):
+                self.add(loop, what, given)
+        self.remove(loop, what, int(given))
 
     def test_a_closed_socket(self, loop, what):
         closed = socket.socket()

@@ -23,6 +23,11 @@ pub(crate) fn value_error(message: &str) -> Raised {
     raise(unsafe { ffi::PyExc_ValueError }, message)
 }
 
+pub(crate) fn overflow_error(message: &str) -> Raised {
+    // SAFETY: exception types live for ever.
+    raise(unsafe { ffi::PyExc_OverflowError }, message)
+}
+
 pub(crate) fn runtime_error(message: &str) -> Raised {
     // SAFETY: exception types live for ever.
     raise(unsafe { ffi::PyExc_RuntimeError }, message)

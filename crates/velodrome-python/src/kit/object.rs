@@ -10,7 +10,7 @@ use pyo3::ffi;
 use super::calls;
 
 pub(crate) use super::errors::{
-    clear_raised, handles_one, os_error, raise_exception, raise_os_error, raised_matches,
+    clear_raised, handles_one, os_error, overflow_error, raise_exception, raise_os_error, raised_matches,
     raised_not_implemented, raised_ordinary, raised_to_leave, runtime_error, type_error, value_error,
     went_well, with_raised_aside, write_unraisable,
 };
@@ -298,6 +298,18 @@ impl Obj {
         // SAFETY: self is alive; attached.
         let value = unsafe { ffi::PyLong_AsLongLong(self.as_ptr()) };
         if value == -1 && raised() { Err(Raised) } else { Ok(value) }
+    }
+
+    pub(crate) fn is_bool(&self) -> bool {
+        // SAFETY: alive; looks only at the type.
+        unsafe { ffi::PyBool_Check(self.as_ptr()) != 0 }
+    }
+
+    /// As the interpreter reads a descriptor, with a warning of its own where it thinks that there is a mistake.
+    pub(crate) fn as_descriptor(&self) -> Result<i32> {
+        // SAFETY: self is alive; attached.
+        let descriptor = unsafe { ffi::PyObject_AsFileDescriptor(self.as_ptr()) };
+        if descriptor < 0 { Err(Raised) } else { Ok(descriptor) }
     }
 
     pub(crate) fn as_double(&self) -> Result<f64> {

@@ -117,6 +117,7 @@ fn call_soon(this: This<'_, Loop>, args: Args<'_>) -> Result<Ref> {
     let callback = args.required(0, "call_soon", "callback")?;
     let context = context_for_soon(args)?;
     if this.debug() {
+        this.engine()?;
         check_thread(this)?;
         check_callback(this, callback, "call_soon")?;
     } else if let Some(context) = context
@@ -206,7 +207,8 @@ fn schedule(
     let engine = this.engine_shared()?;
     if this.debug() {
         check_thread(this)?;
-        check_callback(this, callback, method)?;
+        // asyncio's call_later() calls call_at(), which is who complains.
+        check_callback(this, callback, "call_at")?;
     }
     if when.is_nan() {
         return Err(value_error("Invalid time: NaN (not a number)"));

@@ -15,7 +15,8 @@ use super::watches::Entry;
 use crate::kit::methods::{Args, Method};
 use crate::kit::names::Name;
 use crate::kit::object::{
-    Obj, Ref, Result, boolean, clear_raised, long, none, raise_os_error, raised, text, value_error,
+    Obj, Raised, Ref, Result, boolean, clear_raised, long, none, overflow_error, raise_os_error, raised,
+    text, value_error,
 };
 use crate::kit::types::This;
 
@@ -25,7 +26,7 @@ static FILENO: Name = Name::new("fileno");
 /// Watch one side of `fd` with `callback`, which replaces (and cancels) the one before.
 fn add(this: This<'_, Loop>, args: Args<'_>, side: Interest) -> Result<Ref> {
     let file = args.required(0, "add_reader", "fd")?;
-    let fd = descriptor(file)?;
+    let fd = if file.is_bool() { file.as_descriptor()? } else { descriptor(file)? };
     let callback = args.required(1, "add_reader", "callback")?;
     let context = args.only_keyword("add_reader", CONTEXT.get()?, &[])?;
     let engine = this.engine_shared()?;
@@ -86,32 +87,37 @@ pub(crate) fn unwatch(this: This<'_, Loop>, engine: &EventLoop, fd: RawFd) {
 
 /// A descriptor's number, as `selectors` reads it: an int, or an object with `fileno()`.
 pub(crate) fn descriptor(object: &Obj) -> Result<RawFd> {
-    let number = if object.is_int() { Some(object.as_long()) } else { fileno(object) };
-    match number {
-        Some(Ok(number)) => match RawFd::try_from(number) {
-            Ok(fd) if fd >= 0 => Ok(fd),
-            _ => Err(value_error(&format!("Invalid file descriptor: {number}"))),
-        },
-        Some(Err(raised)) => Err(raised),
-        None => Err(invalid_object(object)),
-    }
+    RawFd::try_from(number(object)?).map_err(|_| overflow_error("Python int too large to convert to C int"))
 }
 
 /// A number too large for a descriptor is one that nobody watches.
 pub(crate) fn removed_descriptor(object: &Obj) -> Result<RawFd> {
-    if object.is_int() && object.as_long().is_err() {
-        clear_raised();
-        return Ok(RawFd::MAX);
-    }
-    descriptor(object)
+    Ok(RawFd::try_from(number(object)?).unwrap_or(RawFd::MAX))
 }
 
-fn fileno(object: &Obj) -> Option<Result<i64>> {
+/// Not negative, and the largest there is for all that are larger.
+fn number(object: &Obj) -> Result<i64> {
+    let number = if object.is_int() { Some(as_long(object)) } else { fileno(object) };
+    match number {
+        Some(number) if number >= 0 => Ok(number),
+        Some(number) => Err(value_error(&format!("Invalid file descriptor: {number}"))),
+        None => Err(invalid_object(object)),
+    }
+}
+
+fn as_long(number: &Obj) -> i64 {
+    number.as_long().unwrap_or_else(|Raised| {
+        clear_raised();
+        i64::MAX
+    })
+}
+
+fn fileno(object: &Obj) -> Option<i64> {
     let Ok(number) = FILENO.get().and_then(|name| object.call_method(name, [])) else {
         clear_raised();
         return None;
     };
-    number.is_int().then(|| number.as_long())
+    number.is_int().then(|| as_long(&number))
 }
 
 fn invalid_object(object: &Obj) -> crate::kit::object::Raised {
