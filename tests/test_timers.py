@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import random
 import statistics
 import sys
 import time
 import weakref
+from fractions import Fraction
 
 import pytest
 
@@ -195,6 +197,51 @@ def test_cancelling_most_of_many(loop):
             handle.cancel()
     run_for(loop, 0.001)
     assert seen == list(range(0, 2000, 10))
+
+
+class Moment(float):
+    """A time that may refer to something."""
+
+
+@pytest.mark.parametrize("when", [10**6, True, Fraction(10**9, 3), Moment(10**6), 1e6], ids=repr)
+def test_when_is_what_call_at_was_given(loop, when):
+    handle = loop.call_at(when, print)
+    assert handle.when() == when
+    assert type(handle.when()) is type(when)
+    assert f"when={when}" in repr(handle)
+    handle.cancel()
+
+
+def test_what_call_at_was_given_goes_with_its_handle(loop):
+    def kept():
+        moment = Moment(loop.time() + 10**6)
+        moment.handle = loop.call_at(moment, print)
+        moment.handle.cancel()
+        return weakref.ref(moment)
+
+    seen = kept()
+    one_turn(loop)
+    loop.call_at(loop.time(), print)
+    gc.collect()
+    assert seen() is None
+
+
+def test_what_call_at_was_given_is_no_other_handles(loop):
+    """Handles that nobody keeps are used again: of what waits, and of what has run."""
+    ran, times = [], []
+
+    def again():
+        ran.append(len(ran))
+        for _ in range(3):
+            loop.call_at(10**6 + math.ceil(loop.time()), print)
+            times.append(type(loop.call_at(loop.time() + 10**6, print).when()))
+        if len(ran) < 5:
+            loop.call_at(math.floor(loop.time()), again)
+
+    loop.call_at(0, again)
+    run_for(loop, 0.01)
+    assert ran == list(range(5))
+    assert times == [float] * 15
 
 
 def test_when(loop):

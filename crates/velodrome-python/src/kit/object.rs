@@ -270,6 +270,11 @@ impl Obj {
         unsafe { ffi::PyLong_Check(self.as_ptr()) != 0 }
     }
 
+    pub(crate) fn is_exact_float(&self) -> bool {
+        // SAFETY: alive; looks only at the type.
+        unsafe { ffi::PyFloat_CheckExact(self.as_ptr()) != 0 }
+    }
+
     /// As a float adds it, without an object in between: an exact `float` or `int`. None for anything else, which may
     /// add differently.
     pub(crate) fn plain_double(&self) -> Option<Result<f64>> {

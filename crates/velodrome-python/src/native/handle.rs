@@ -39,8 +39,10 @@ pub(crate) struct Handle {
 #[repr(C)]
 pub(crate) struct TimerHandle {
     callback: Callback,
-    /// Where asyncio keeps `_scheduled` and `_when`; never full.
-    over: [Slot; 2],
+    /// Where asyncio keeps `_scheduled`; never full.
+    over: Slot,
+    /// Where it keeps `_when`: what `call_at` was given, if that is no float.
+    given: Slot,
     state: State,
     when: Cell<f64>,
     key: Cell<Option<TimerKey>>,
@@ -49,7 +51,8 @@ pub(crate) struct TimerHandle {
 impl TimerHandle {
     #[inline]
     fn new(callback: Callback, state: State) -> Self {
-        Self { callback, over: Default::default(), state, when: Cell::default(), key: Cell::default() }
+        let (over, given) = Default::default();
+        Self { callback, over, given, state, when: Cell::default(), key: Cell::default() }
     }
 }
 
@@ -142,16 +145,18 @@ impl Native for TimerHandle {
 
     fn traverse(&self, visit: &mut Visit) {
         self.callback.traverse(visit);
-        self.over.iter().for_each(|slot| visit.slot(slot));
+        visit.slot(&self.over);
+        visit.slot(&self.given);
     }
 
     fn clear(&self) {
         self.core().clear();
+        drop(self.given.take());
     }
 }
 
 fn when(this: This<'_, TimerHandle>) -> Result<Ref> {
-    float(this.when.get())
+    this.given.get().map_or_else(|| float(this.when.get()), Ok)
 }
 
 fn cancel_timer(this: This<'_, TimerHandle>) -> Result<Ref> {
@@ -210,6 +215,9 @@ pub(super) fn take_apart(handle: &Obj, event_loop: &Obj, room: usize) -> Option<
 #[inline]
 pub(super) fn take_timer_apart(handle: &Obj, event_loop: &Obj, room: usize) -> Option<Folded> {
     let this = This::<TimerHandle>::of(handle)?;
+    if !this.given.is_empty() {
+        return None;
+    }
     this.core().take_apart(event_loop, Kind::Timer { when: this.when.get() }, room)
 }
 
@@ -274,6 +282,12 @@ pub(crate) fn set_timer(handle: &Obj, when: f64, key: TimerKey) -> Result<()> {
     let this = This::<TimerHandle>::of(handle).ok_or(Raised)?;
     this.when.set(when);
     this.key.set(Some(key));
+    Ok(())
+}
+
+/// Remember the object that says when it is due.
+pub(crate) fn set_given(handle: &Obj, given: &Obj) -> Result<()> {
+    This::<TimerHandle>::of(handle).ok_or(Raised)?.given.set(given.to_ref());
     Ok(())
 }
 

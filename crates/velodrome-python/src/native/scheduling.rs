@@ -187,7 +187,11 @@ fn call_at(this: This<'_, Loop>, args: Args<'_>) -> Result<Ref> {
     if when.is_none() {
         return Err(type_error("when cannot be None"));
     }
-    schedule(this, when.as_double()?, args, ("call_at", "when"))
+    let handle = schedule(this, when.as_double()?, args, ("call_at", "when"))?;
+    if !when.is_exact_float() {
+        handle::set_given(&handle, when)?;
+    }
+    Ok(handle)
 }
 
 /// asyncio's `call_later` goes through `call_at`, which an instance or a subclass may have of its own.
