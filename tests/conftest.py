@@ -37,6 +37,9 @@ DEADLINE = 10
 
 TESTS = Path(__file__).parent
 
+INSTRUMENTED = bool(os.environ.get("VELODROME_INSTRUMENTED"))
+"""Whether this is a build that counts what is alive."""
+
 
 class Errors(list[dict[str, Any]]):
     """The contexts that exception handlers received."""
@@ -57,6 +60,14 @@ def pytest_collection_finish() -> None:
     # Every test collects garbage; what pytest has built up until now need not be looked at each time.
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    # Nor need its reports of the files that are done: they are what is alive between two.
+    if nextitem is None or nextitem.path != item.path:
+        gc.collect()
+        gc.freeze()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -199,7 +210,7 @@ def outlived(descriptors: set[tuple[int, str]], threads: set[object]) -> set[obj
 @pytest.fixture(autouse=True, scope="session")
 def _instruments() -> None:
     """Where they are asked for, they must be there: without them nothing is counted and all is well."""
-    if os.environ.get("VELODROME_INSTRUMENTED"):
+    if INSTRUMENTED:
         loop = KINDS["velodrome"]()
         assert alive(), "built without --features instruments"
         loop.close()
@@ -213,6 +224,10 @@ def alive() -> dict[str, int]:
 @pytest.fixture(autouse=True)
 def nothing_stays_alive(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Outermost of all fixtures, so that the loops of the test are gone by then."""
+    if not INSTRUMENTED:
+        # Nothing is counted, and to collect four times for nothing would cost a good part of a run.
+        yield
+        return
     gc.collect()
     before = alive()
     yield
