@@ -919,6 +919,29 @@ class TestEndings:
 
         run(main())
 
+    @pytest.mark.skipif(sys.version_info < (3, 11, 5), reason="its writers say nothing")
+    @pytest.mark.parametrize("closed", [False, True])
+    def test_a_stream_writer_that_is_dropped_with_its_transport_complains(self, new_loop, pair, closed):
+        async def main():
+            _, writer = await asyncio.open_connection(sock=pair[0])
+            writer.transport.pause_reading()
+            writer.itself = writer
+            return writer
+
+        loop = new_loop()
+        kept = [loop.run_until_complete(main())]
+        if closed:
+            loop.close()
+        messages = []
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.showwarning = lambda message, *_, **__: messages.append(str(message))
+            kept.clear()
+            gc.collect()
+        words = "loop is closed" if closed else "unclosed <StreamWriter"
+        assert any(message.startswith(words) for message in messages), messages
+        assert any(message.startswith("unclosed transport ") for message in messages), messages
+
 
 class TestTransportObjects:
     """What a transport is, and what it says of itself."""

@@ -82,6 +82,9 @@ pub(crate) struct Transport {
     /// The Python socket: the user's, which owns the descriptor, or one made on demand, which does not.
     pub(super) socket: Slot,
     pub(super) users_socket: Cell<bool>,
+    /// Dropped without having been closed, and so it says that it is not closing: what dies together with it, a
+    /// `StreamWriter`, complains only then.
+    forgotten: Cell<bool>,
     /// The `TransportSocket` over it.
     pub(super) public_socket: Slot,
     pub(super) server: Slot,
@@ -273,7 +276,7 @@ fn fatal_error(this: This<'_, Transport>, args: Args<'_>) -> Result<Ref> {
 }
 
 fn is_closing(this: This<'_, Transport>) -> Result<Ref> {
-    Ok(boolean(this.stream()?.is_closing()))
+    Ok(boolean(this.stream()?.is_closing() && !this.forgotten.get()))
 }
 
 fn is_reading(this: This<'_, Transport>) -> Result<Ref> {
@@ -505,6 +508,7 @@ impl Native for Transport {
             // Listened to no more before anyone closes the descriptor.
             stream.stop_listening();
             extra::release_socket(this);
+            this.forgotten.set(!stream.is_closing());
             stream.discard();
             // Whoever waits for the server's end would wait for it for ever.
             let server = this.server.take();
