@@ -64,7 +64,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    # Nor need its reports of the files that are done: they are what is alive between two.
+    # What is alive between two files is pytest's reports, thousands by the end: not looked at again either.
     if nextitem is None or nextitem.path != item.path:
         gc.collect()
         gc.freeze()
