@@ -242,7 +242,13 @@ fn a_task_elsewhere_is_cancelled_by_whoever_has_its_abort_handle() {
             thread::yield_now();
         }
         task.detach();
-        assert_eq!(Arc::strong_count(&output), 1, "nothing is kept by a handle");
+        // The loop's thread may be about to let go of its side.
+        let let_go = (0..2000).any(|_| {
+            thread::sleep(Duration::from_millis(1));
+            Arc::strong_count(&output) == 1
+        });
+        assert!(let_go, "nothing is kept by a handle");
+        assert!(abort.is_finished());
     });
 }
 
