@@ -114,6 +114,16 @@ def fill(sock, data, to=()):
     raise AssertionError("the kernel takes everything")
 
 
+async def arrivals(sock, count):
+    """So many datagrams, as they come."""
+    arrived = []
+    while len(arrived) < count:
+        with contextlib.suppress(BlockingIOError):
+            arrived.append(sock.recv(100))
+        await turns()
+    return arrived
+
+
 class TestReceiving:
     """What a protocol sees."""
 
@@ -602,11 +612,7 @@ class TestFlowControl:
                     header = 8 if sys.version_info >= (3, 13) else 0
                     expected = sum(map(len, sent)) + header * len(sent)
                     assert client.transport.get_write_buffer_size() == expected
-                    arrived = []
-                    while len(arrived) < count + len(sent):
-                        with contextlib.suppress(BlockingIOError):
-                            arrived.append(right.recv(100))
-                        await turns()
+                    arrived = await arrivals(right, count + len(sent))
                     assert arrived[count:] == sent
                     assert client.names == ["made"]
 
@@ -730,11 +736,7 @@ class TestFlowControl:
                     data = bytearray(b"before")
                     client.transport.sendto(data)
                     data[:] = b"after"
-                    arrived = []
-                    while len(arrived) <= count:
-                        with contextlib.suppress(BlockingIOError):
-                            arrived.append(right.recv(100))
-                        await turns()
+                    arrived = await arrivals(right, count + 1)
                     assert arrived[-1] == b"before"
 
         run(main())
@@ -749,11 +751,7 @@ class TestFlowControl:
                     name = os.fsencode(tmp_path / "right")
                     for data, to in ((b"one", name), (b"two", name.decode()), (b"three", bytearray(name))):
                         client.transport.sendto(data, to)
-                    arrived = []
-                    while len(arrived) < count + 3:
-                        with contextlib.suppress(BlockingIOError):
-                            arrived.append(right.recv(100))
-                        await turns()
+                    arrived = await arrivals(right, count + 3)
                     assert arrived[-3:] == [b"one", b"two", b"three"]
             left.close()
 
@@ -811,11 +809,7 @@ class TestFlowControl:
                     right_one = str(tmp_path / "right")
                     for data, to in ((b"before", right_one), (b"odd", "x" * 200), (b"after", right_one)):
                         client.transport.sendto(data, to)
-                    arrived = []
-                    while len(arrived) < count + 2:
-                        with contextlib.suppress(BlockingIOError):
-                            arrived.append(right.recv(100))
-                        await turns()
+                    arrived = await arrivals(right, count + 2)
                     assert arrived[count:] == [b"before", b"after"]
                     assert client.events[1][1] is OSError
 

@@ -141,6 +141,16 @@ impl Watch {
         self.waiters.wake();
     }
 
+    /// Ask the kernel, and remember how it ended if it has.
+    fn runs(&self) -> bool {
+        match self.child.reap() {
+            Ok(None) => return true,
+            Ok(ending) => self.ended.set(ending),
+            Err(_) => self.lost.set(Some(Lost::Reaped)),
+        }
+        false
+    }
+
     fn has_ended(&self) -> bool {
         self.ended.get().is_some() || self.lost.get() == Some(Lost::Reaped)
     }
@@ -158,24 +168,17 @@ impl Watch {
 
 impl Source for Watch {
     fn ready(self: Rc<Self>, _: Readiness) {
-        match self.child.reap() {
-            Ok(None) => return,
-            Ok(ending) => self.ended.set(ending),
-            Err(_) => self.lost.set(Some(Lost::Reaped)),
+        if !self.runs() {
+            self.end();
         }
-        self.end();
     }
 
     /// It may have ended without the loop having had a turn to hear of it.
     fn abandon(&self) {
         self.registration.replace(None);
-        match self.child.reap() {
-            Ok(None) => {
-                self.lost.set(Some(Lost::Abandoned));
-                orphans::leave(&self.child);
-            }
-            Ok(ending) => self.ended.set(ending),
-            Err(_) => self.lost.set(Some(Lost::Reaped)),
+        if self.runs() {
+            self.lost.set(Some(Lost::Abandoned));
+            orphans::leave(&self.child);
         }
         self.waiters.wake();
     }

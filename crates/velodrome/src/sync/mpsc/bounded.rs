@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::super::closed::Closed;
 use super::Receiver;
-use super::shared::{End, Entry, Refused, Shared};
+use super::shared::{End, Entry, Shared};
 use crate::threads::parking;
 
 /// A channel as [`channel`](super::channel), in which no more than `size` items are ever on the way (a `size` of 0 counts as
@@ -104,10 +104,7 @@ impl<T> BoundedSender<T> {
     /// # Errors
     /// The item: if there is no room, or others wait for it; if the receiver was dropped.
     pub fn try_send(&self, item: T) -> Result<(), TrySendError<T>> {
-        self.0.try_send(item).map_err(|refused| match refused {
-            Refused::Full(item) => TrySendError::Full(item),
-            Refused::Closed(item) => TrySendError::Closed(item),
-        })
+        self.0.try_send(item)
     }
 
     /// Send an item, and let this thread wait until there is room for it. On a thread on which a loop runs it does not wait,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 pub use self::bounded::{BoundedSender, TrySendError, bounded};
-use self::shared::{End, Refused, Shared};
+use self::shared::{End, Shared};
 use super::closed::Closed;
 
 /// A channel whose senders may be on any thread: asyncio's `loop.call_soon_threadsafe(queue.put_nowait, item)`.
@@ -65,7 +65,7 @@ impl<T> Sender<T> {
     /// The item, if the receiver was dropped.
     pub fn send(&self, item: T) -> Result<(), T> {
         // There is always room.
-        self.0.try_send(item).map_err(|(Refused::Full(item) | Refused::Closed(item))| item)
+        self.0.try_send(item).map_err(|(TrySendError::Full(item) | TrySendError::Closed(item))| item)
     }
 
     /// Whether the receiver was dropped.

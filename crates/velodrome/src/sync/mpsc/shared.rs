@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use super::bounded::TrySendError;
 use super::room::{Room, Ticket};
 use crate::atomics::{Mutex, MutexGuard, PoisonError};
 
@@ -20,6 +21,18 @@ pub(super) struct State<T> {
     pub(super) room: Room,
 }
 
+impl<T> State<T> {
+    /// Whether one who has not waited may put an item in.
+    fn has_room(&self) -> bool {
+        self.room.is_free(self.items.len())
+    }
+
+    /// What room there may be is promised to whoever is first. That is to be woken.
+    fn promise_room(&mut self) -> Option<Waker> {
+        self.room.promise(self.items.len())
+    }
+}
+
 impl<T> Shared<T> {
     pub(super) fn new(limit: usize) -> Self {
         let room = Room::new(limit);
@@ -33,8 +46,7 @@ impl<T> Shared<T> {
 
     pub(super) fn take(&self, mut state: MutexGuard<'_, State<T>>) -> Option<T> {
         let item = state.items.pop_front()?;
-        let items = state.items.len();
-        let sender = state.room.promise(items);
+        let sender = state.promise_room();
         drop(state);
         wake(sender);
         Some(item)
@@ -45,12 +57,6 @@ fn wake(waker: Option<Waker>) {
     if let Some(waker) = waker {
         waker.wake();
     }
-}
-
-/// Why an item was not sent; it comes back.
-pub(super) enum Refused<T> {
-    Full(T),
-    Closed(T),
 }
 
 /// One of those who send, whether they have to wait for room or not.
@@ -65,13 +71,13 @@ impl<T> End<T> {
         !self.0.lock().received
     }
 
-    pub(super) fn try_send(&self, item: T) -> Result<(), Refused<T>> {
+    pub(super) fn try_send(&self, item: T) -> Result<(), TrySendError<T>> {
         let state = self.0.lock();
         if !state.received {
-            return Err(Refused::Closed(item));
+            return Err(TrySendError::Closed(item));
         }
-        if !state.room.is_free(state.items.len()) {
-            return Err(Refused::Full(item));
+        if !state.has_room() {
+            return Err(TrySendError::Full(item));
         }
         put(state, item);
         Ok(())
@@ -120,7 +126,7 @@ impl<'a, T> Entry<'a, T> {
     pub(super) fn poll(&mut self, item: &mut Option<T>, cx: &Context<'_>) -> Poll<Result<(), T>> {
         let mut state = self.end.0.lock();
         let free = match self.ticket {
-            None => state.room.is_free(state.items.len()),
+            None => state.has_room(),
             Some(ticket) => state.room.is_promised(ticket),
         };
         if state.received && !free {
@@ -148,8 +154,7 @@ impl<T> Drop for Entry<'_, T> {
         let (left, mut next) = (state.room.leave(ticket), None);
         if left.is_none() && state.received {
             state.room.settle();
-            let items = state.items.len();
-            next = state.room.promise(items);
+            next = state.promise_room();
         }
         drop(state);
         drop(left);
