@@ -57,17 +57,20 @@ class Errors(list[dict[str, Any]]):
 
 
 def pytest_collection_finish() -> None:
-    # Every test collects garbage; what pytest has built up until now need not be looked at each time.
-    gc.collect()
-    gc.freeze()
+    set_aside()
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    # What is alive between two files is pytest's reports, thousands by the end: not looked at again either.
+    # What is alive between two files is pytest's reports, thousands of them by the end.
     if nextitem is None or nextitem.path != item.path:
-        gc.collect()
-        gc.freeze()
+        set_aside()
+
+
+def set_aside() -> None:
+    """Every test collects garbage; what pytest has built up until now need not be looked at each time."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -750,6 +751,15 @@ class TestChangingProtocols:
         run(main())
 
 
+@contextlib.contextmanager
+def warned(messages):
+    """Collect what warnings say: a record of the whole warning would keep the transport, alive."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = lambda message, *_, **__: messages.append(str(message))
+        yield
+
+
 class TestEndings:
     """close, abort, and what peers do."""
 
@@ -906,10 +916,7 @@ class TestEndings:
                 transport.pause_reading()
                 alive = weakref.ref(transport)
                 messages = []
-                with warnings.catch_warnings():
-                    warnings.simplefilter("always")
-                    # A record of the whole warning would keep the transport, its source, alive.
-                    warnings.showwarning = lambda message, *_, **__: messages.append(str(message))
+                with warned(messages):
                     protocol.transport = None
                     del transport, protocol
                     gc.collect()
@@ -933,9 +940,7 @@ class TestEndings:
         if closed:
             loop.close()
         messages = []
-        with warnings.catch_warnings():
-            warnings.simplefilter("always")
-            warnings.showwarning = lambda message, *_, **__: messages.append(str(message))
+        with warned(messages):
             kept.clear()
             gc.collect()
         words = "loop is closed" if closed else "unclosed <StreamWriter"

@@ -113,6 +113,19 @@ fn many_permits_of_ones_own_go_to_the_next() {
     });
 }
 
+/// Notifies one of those who wait. The lock is held meanwhile, so that the first of them has to wait for it as well.
+fn notify_later<T: 'static>(lock: Rc<Lock<T>>, condition: Rc<Condition>) {
+    spawn(async move {
+        for _ in 0..4 {
+            yield_now().await;
+        }
+        let _guard = lock.lock().await;
+        condition.notify_one();
+        yield_now().await;
+    })
+    .detach();
+}
+
 /// `Condition::wait`
 #[test]
 fn a_notification_goes_to_the_next() {
@@ -124,18 +137,7 @@ fn a_notification_goes_to_the_next() {
             let guard = told.lock().await;
             drop(by.wait(guard).await);
         });
-        let notifier = Rc::clone(&condition);
-        // Held while it is notified, so that the first to wait has to wait for the lock as well.
-        let held = Rc::clone(&lock);
-        spawn(async move {
-            for _ in 0..4 {
-                yield_now().await;
-            }
-            let _guard = held.lock().await;
-            notifier.notify_one();
-            yield_now().await;
-        })
-        .detach();
+        notify_later(Rc::clone(&lock), Rc::clone(&condition));
         let done = chance.take(condition.wait(guard)).await.is_some();
         settle().await;
         if done {
@@ -157,18 +159,7 @@ fn a_notification_goes_to_the_next_whose_guard_owns_its_lock() {
             let guard = told.lock_owned().await;
             drop(by.wait_owned(guard).await);
         });
-        let notifier = Rc::clone(&condition);
-        // Held while it is notified, so that the first to wait has to wait for the lock as well.
-        let held = Rc::clone(&lock);
-        spawn(async move {
-            for _ in 0..4 {
-                yield_now().await;
-            }
-            let _guard = held.lock().await;
-            notifier.notify_one();
-            yield_now().await;
-        })
-        .detach();
+        notify_later(Rc::clone(&lock), Rc::clone(&condition));
         let done = chance
             .take(condition.wait_until_owned(guard, |told| std::mem::replace(told, true)))
             .await
